@@ -1,0 +1,352 @@
+//! The effective config of a run: every knob with unit, range and the reason for its default.
+//!
+//! Names and defaults are TRL's `GRPOConfig` where the meaning is the same; where they differ the doc comment says why.
+
+use serde::{Deserialize, Serialize};
+
+/// A value out of its range, with its place and the remedy.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{pointer}: {detail}")]
+pub struct ConfigError {
+    /// Key path as written in TOML, e.g. `warm_start.steps`.
+    pub pointer: String,
+    /// What is wrong and what to do.
+    pub detail: String,
+}
+
+/// Form of the surrogate loss (TRL `loss_type`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LossType {
+    /// Sum over all tokens of the batch over its count of active tokens.
+    Dapo,
+    /// Mean over rollouts of the mean over tokens.
+    Grpo,
+    /// Sum over all tokens over rollouts times `max_completion_length`.
+    DrGrpo,
+}
+
+/// Divisor of the advantage (TRL `scale_rewards`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScaleRewards {
+    /// Standard deviation of the group.
+    Group,
+    /// Standard deviation of the whole batch.
+    Batch,
+    /// Nothing.
+    None,
+}
+
+/// Course of the learning rate after warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LrSchedule {
+    /// Stays.
+    Constant,
+    /// Falls to 0 at the last step.
+    Linear,
+    /// Half a cosine down to 0.
+    Cosine,
+    /// Four half cosines down to 0.
+    CosineWithRestarts,
+}
+
+/// What "total" is in the `paper` reward's argument share (arXiv 2509.04518).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ArgDenominator {
+    /// Expected arguments: invented ones are free.
+    Expected,
+    /// Expected and produced ones: the default, because free inventions get invented.
+    Union,
+}
+
+/// Which reward a run learns from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RewardName {
+    /// Additive, graded from the first token on: for models that rarely succeed.
+    Dense,
+    /// The paper's (arXiv 2509.04518): gate on JSON, then names and arguments.
+    Paper,
+    /// 1 when right by the matcher, else 0 (Tool-N1).
+    Strict,
+}
+
+/// Chat format of tools and calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// One bare JSON object, or a list of them; `[]` for no call.
+    BareJson,
+}
+
+/// Supervised steps on the expected calls before GRPO, on the same adapter.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WarmStart {
+    /// At most this many steps; 0 = off (the default: GRPO's own gain should be seen first).
+    pub steps: usize,
+    /// Problems per supervised step, >= 1. 8 rows gave the best epoch in the experiments behind the default recipe.
+    pub problems_per_step: usize,
+    /// Peak learning rate, > 0; higher than GRPO's because supervised gradients are less noisy.
+    pub learning_rate: f64,
+    /// Steps between measurements of the loss on `eval_problems` unseen problems of the training tools, >= 1.
+    pub eval_every: usize,
+    /// Problems of that measurement, >= 1; they are never trained on.
+    pub eval_problems: usize,
+    /// Stop after this many measurements in a row without a lower loss, >= 1.
+    pub patience: usize,
+}
+
+impl Default for WarmStart {
+    fn default() -> Self {
+        Self { steps: 0, problems_per_step: 8, learning_rate: 3e-4, eval_every: 20, eval_problems: 64, patience: 2 }
+    }
+}
+
+/// The one config of a run. Unknown keys are refused.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RunConfig {
+    /// Name of a known model, or a folder or GGUF file; empty = whichever known model is present.
+    pub model: String,
+    /// Task set that is learned from, as a spec: `starter`, `file:PATH`, `bfcl:CATEGORY`.
+    pub tasks: String,
+    /// Task set that is measured on and never learned from.
+    pub eval_tasks: String,
+    /// Chat format of tools and calls.
+    pub format: Format,
+    /// Reward that is learned from.
+    pub reward: RewardName,
+    /// "Total" of the argument share in the `paper` reward.
+    pub arg_denominator: ArgDenominator,
+    /// Weights by part name that replace the reward's own; unknown names are refused.
+    pub reward_weights: std::collections::BTreeMap<String, f64>,
+    /// Seed of everything drawn; the same config gives the same run.
+    pub seed: u64,
+    /// GRPO steps, each one optimiser update; 0 = none (evaluation or warm start only).
+    pub steps: usize,
+    /// Problems per step, >= 1.
+    pub problems_per_step: usize,
+    /// G, rollouts per problem (TRL `num_generations`), >= 2: an advantage needs company.
+    pub num_generations: usize,
+    /// Longer prompts are dropped when problems are loaded, and counted. Tokens, >= 1.
+    pub max_prompt_tokens: usize,
+    /// Length limit of a completion, tokens, >= 1.
+    pub max_completion_length: usize,
+    /// Sampling temperature while training, > 0; logits are divided by it in the update, too.
+    pub temperature: f64,
+    /// Peak learning rate, > 0. 1e-4 rather than TRL's 1e-6: an adapter, not the full model, is trained.
+    pub learning_rate: f64,
+    /// Course of the learning rate.
+    pub lr_schedule: LrSchedule,
+    /// Steps over which the learning rate rises to its peak.
+    pub warmup_steps: usize,
+    /// R, rank of the adapter, >= 1.
+    pub lora_rank: usize,
+    /// Adapter scale is `lora_alpha / lora_rank`; > 0.
+    pub lora_alpha: f64,
+    /// Weight of the k3 KL to the adapter-off model, >= 0; 0 saves the reference pass.
+    pub beta: f64,
+    /// Lower clip range of the ratio, > 0.
+    pub epsilon: f64,
+    /// Upper clip range; none = `epsilon`.
+    pub epsilon_high: Option<f64>,
+    /// Upper bound of the unclipped ratio (INTELLECT-2); none = off.
+    pub delta: Option<f64>,
+    /// Form of the surrogate loss.
+    pub loss_type: LossType,
+    /// Divisor of the advantage.
+    pub scale_rewards: ScaleRewards,
+    /// Leave completions that hit the length limit out of the loss.
+    pub mask_truncated_completions: bool,
+    /// Gradient is scaled down to this global norm, > 0.
+    pub max_grad_norm: f64,
+    /// AdamW beta1, in [0, 1).
+    pub adam_beta1: f64,
+    /// AdamW beta2, in [0, 1); 0.99 rather than 0.999: runs are short.
+    pub adam_beta2: f64,
+    /// Decoupled weight decay, >= 0.
+    pub weight_decay: f64,
+    /// Draw up to three times for groups without spread.
+    pub dynamic_sampling: bool,
+    /// Held-out problems an evaluation takes; 0 = no evaluation.
+    pub eval_problems: usize,
+    /// GRPO steps between evaluations; 0 = only before and after.
+    pub eval_every: usize,
+    /// GRPO steps between checkpoints, >= 1; one is also written after every phase.
+    pub checkpoint_every: usize,
+    /// Rows that are generated or measured in one batch, >= 1.
+    pub eval_batch: usize,
+    /// Optional supervised first phase.
+    pub warm_start: WarmStart,
+    /// Compute threads; 0 = as many as the machine has, resolved once and stored.
+    pub threads: usize,
+}
+
+impl Default for RunConfig {
+    fn default() -> Self {
+        Self {
+            model: String::new(),
+            tasks: "starter".into(),
+            eval_tasks: "starter:held-out".into(),
+            format: Format::BareJson,
+            reward: RewardName::Dense,
+            arg_denominator: ArgDenominator::Union,
+            reward_weights: std::collections::BTreeMap::new(),
+            seed: 0,
+            steps: 150,
+            problems_per_step: 4,
+            num_generations: 8,
+            max_prompt_tokens: 512,
+            max_completion_length: 64,
+            temperature: 1.0,
+            learning_rate: 1e-4,
+            lr_schedule: LrSchedule::Constant,
+            warmup_steps: 5,
+            lora_rank: 16,
+            lora_alpha: 32.0,
+            beta: 0.0,
+            epsilon: 0.2,
+            epsilon_high: None,
+            delta: None,
+            loss_type: LossType::Dapo,
+            scale_rewards: ScaleRewards::Group,
+            mask_truncated_completions: false,
+            max_grad_norm: 1.0,
+            adam_beta1: 0.9,
+            adam_beta2: 0.99,
+            weight_decay: 0.0,
+            dynamic_sampling: false,
+            eval_problems: 200,
+            eval_every: 50,
+            checkpoint_every: 10,
+            eval_batch: 32,
+            warm_start: WarmStart::default(),
+            threads: 0,
+        }
+    }
+}
+
+impl RunConfig {
+    /// Every value out of range, with its key and the remedy; empty when the config can run.
+    pub fn problems(&self) -> Vec<ConfigError> {
+        let mut errors = Vec::new();
+        let mut check = |ok: bool, pointer: &str, detail: &str| {
+            if !ok {
+                errors.push(ConfigError { pointer: pointer.into(), detail: detail.into() });
+            }
+        };
+        let positive = |x: f64| x.is_finite() && x > 0.0;
+        let non_negative = |x: f64| x.is_finite() && x >= 0.0;
+        check(!self.tasks.trim().is_empty(), "tasks", "is empty; give a task-set spec such as \"starter\"");
+        check(
+            self.eval_problems == 0 || !self.eval_tasks.trim().is_empty(),
+            "eval_tasks",
+            "is empty; give a task-set spec, or set eval_problems = 0",
+        );
+        for (name, weight) in &self.reward_weights {
+            check(weight.is_finite(), &format!("reward_weights.{name}"), "must be a finite number");
+        }
+        check(
+            self.steps > 0 || self.warm_start.steps > 0 || self.eval_problems > 0,
+            "steps",
+            "is 0, and so are warm_start.steps and eval_problems: there is nothing to do",
+        );
+        check(self.steps <= 1_000_000, "steps", "must be at most 1000000");
+        check((1..=4096).contains(&self.problems_per_step), "problems_per_step", "must be between 1 and 4096");
+        check(
+            (2..=1024).contains(&self.num_generations),
+            "num_generations",
+            "must be between 2 and 1024: with one rollout per problem every advantage is 0 and nothing is learned",
+        );
+        check((1..=131_072).contains(&self.max_prompt_tokens), "max_prompt_tokens", "must be between 1 and 131072 tokens");
+        check((1..=131_072).contains(&self.max_completion_length), "max_completion_length", "must be between 1 and 131072 tokens");
+        check(positive(self.temperature) && self.temperature <= 10.0, "temperature", "must be above 0 and at most 10");
+        check(positive(self.learning_rate) && self.learning_rate <= 1.0, "learning_rate", "must be above 0 and at most 1");
+        check((1..=1024).contains(&self.lora_rank), "lora_rank", "must be between 1 and 1024");
+        check(positive(self.lora_alpha), "lora_alpha", "must be a finite number above 0");
+        check(non_negative(self.beta), "beta", "must be a finite number, 0 or more");
+        check(positive(self.epsilon) && self.epsilon < 1.0, "epsilon", "must be above 0 and below 1");
+        check(self.epsilon_high.is_none_or(positive), "epsilon_high", "must be a finite number above 0");
+        check(
+            self.delta.is_none_or(|d| positive(d) && d > 1.0 + self.epsilon_high.unwrap_or(self.epsilon)),
+            "delta",
+            "must be a finite number above 1 + epsilon_high, else it would clip before the clip range does",
+        );
+        check(positive(self.max_grad_norm), "max_grad_norm", "must be a finite number above 0");
+        check((0.0..1.0).contains(&self.adam_beta1), "adam_beta1", "must be at least 0 and below 1");
+        check((0.0..1.0).contains(&self.adam_beta2), "adam_beta2", "must be at least 0 and below 1");
+        check(non_negative(self.weight_decay) && self.weight_decay <= 1.0, "weight_decay", "must be between 0 and 1");
+        check(self.checkpoint_every >= 1, "checkpoint_every", "must be at least 1");
+        check((1..=4096).contains(&self.eval_batch), "eval_batch", "must be between 1 and 4096");
+        check(self.threads <= 1024, "threads", "must be at most 1024");
+        let w = &self.warm_start;
+        check(w.steps <= 1_000_000, "warm_start.steps", "must be at most 1000000");
+        check((1..=4096).contains(&w.problems_per_step), "warm_start.problems_per_step", "must be between 1 and 4096");
+        check(
+            positive(w.learning_rate) && w.learning_rate <= 1.0,
+            "warm_start.learning_rate",
+            "must be above 0 and at most 1",
+        );
+        check(w.eval_every >= 1, "warm_start.eval_every", "must be at least 1");
+        check(w.eval_problems >= 1, "warm_start.eval_problems", "must be at least 1");
+        check(w.patience >= 1, "warm_start.patience", "must be at least 1");
+        errors
+    }
+
+    /// Learning-rate factor in [0, 1] for 0-based `step` of `steps`, warm-up included (HF's schedules).
+    pub fn lr_factor(&self, step: usize, steps: usize) -> f64 {
+        if step < self.warmup_steps {
+            return (step + 1) as f64 / (self.warmup_steps + 1) as f64;
+        }
+        let span = steps.saturating_sub(self.warmup_steps).max(1);
+        let progress = ((step - self.warmup_steps) as f64 / span as f64).min(1.0);
+        match self.lr_schedule {
+            LrSchedule::Constant => 1.0,
+            LrSchedule::Linear => 1.0 - progress,
+            LrSchedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
+            LrSchedule::CosineWithRestarts => {
+                0.5 * (1.0 + (std::f64::consts::PI * (4.0 * progress).fract()).cos())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_in_range_and_bad_numbers_are_named() {
+        assert_eq!(RunConfig::default().problems(), vec![]);
+        let bad = RunConfig {
+            num_generations: 1,
+            learning_rate: f64::NAN,
+            temperature: -1.0,
+            steps: usize::MAX,
+            delta: Some(0.5),
+            ..RunConfig::default()
+        };
+        let pointers: Vec<_> = bad.problems().into_iter().map(|e| e.pointer).collect();
+        assert_eq!(pointers, ["steps", "num_generations", "temperature", "learning_rate", "delta"]);
+    }
+
+    #[test]
+    fn unknown_keys_are_refused() {
+        assert!(serde_json::from_str::<RunConfig>(r#"{"stepz": 3}"#).is_err());
+        assert!(serde_json::from_str::<RunConfig>(r#"{"warm_start": {"step": 3}}"#).is_err());
+    }
+
+    #[test]
+    fn schedules_rise_then_fall_as_named() {
+        let c = |lr_schedule| RunConfig { lr_schedule, warmup_steps: 4, ..RunConfig::default() };
+        assert_eq!(c(LrSchedule::Constant).lr_factor(1, 100), 0.4);
+        assert_eq!(c(LrSchedule::Constant).lr_factor(99, 100), 1.0);
+        assert!(c(LrSchedule::Linear).lr_factor(99, 100) < 0.011);
+        assert!((c(LrSchedule::Cosine).lr_factor(52, 100) - 0.5).abs() < 1e-9);
+        assert!((c(LrSchedule::CosineWithRestarts).lr_factor(28, 100) - 1.0).abs() < 1e-9);
+    }
+}

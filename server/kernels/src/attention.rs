@@ -1,0 +1,374 @@
+//! Causal attention with grouped kv-heads over shared prefixes, without `repeat_kv` and without dense masks.
+//!
+//! A [`Span`] says which rows of q are one piece of text and which ranges of the key buffer it sees: whole ranges for its
+//! ancestors (a prompt that a group shares, a worked example that all prompts share) and, last, its own range, causally.
+//! One form serves the prefill, decoding from a cache and the packed update (Prefix Grouper, arXiv 2506.05433), so that
+//! sampler and trainer run the same arithmetic.
+
+use std::ops::Range;
+
+use candle_core::{Result, Tensor};
+use rayon::prelude::*;
+
+use crate::gemm::{Mat, Threads, matmul};
+use crate::math::{exp, sum_by, wide};
+use crate::view::{View, tensor};
+
+/// One piece of text and what it sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Its rows of q.
+    pub query: Range<usize>,
+    /// Ranges of rows of k and v; all are seen whole but the last, of which query i of n sees all but the last n - 1 - i rows.
+    pub keys: Vec<Range<usize>>,
+}
+
+impl Span {
+    fn key_count(&self) -> usize {
+        self.keys.iter().map(ExactSizeIterator::len).sum()
+    }
+}
+
+/// (o [T, H, D], lse [T, H] natural log of the softmax denominators) of q [T, H, D], k and v [S, K, D].
+///
+/// Every row of q must be in exactly one span.
+pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, spans: &[Span]) -> Result<(Tensor, Tensor)> {
+    let (t, h, d) = q.dims3()?;
+    let (s, kv, _) = k.dims3()?;
+    check(spans, t, s, h, kv)?;
+    let (Some(qv), Some(kview), Some(vview)) = (View::of(q), View::of(k), View::of(v)) else { return attention_composed(q, k, v, spans) };
+    let (qs, ks, vs) = (qv.slice(), kview.slice(), vview.slice());
+    let shape = Shape { h, kv, d };
+    let tasks: Vec<(&Span, usize)> = spans.iter().flat_map(|span| (0..kv).map(move |head| (span, head))).collect();
+    let results: Vec<(Vec<f32>, Vec<f32>)> = tasks
+        .par_iter()
+        .map(|&(span, head)| {
+            let queries = shape.gather(qs, &span.query, head);
+            let mut p = shape.scores(&queries, ks, span, head);
+            let lse = wide(|| softmax(&mut p, span.key_count()));
+            let n = lse.len();
+            let mut o = vec![0f32; n * d];
+            let (mut at, width) = (0, span.key_count());
+            for range in &span.keys {
+                let values = Mat::rows(&vs[range.start * kv * d + head * d..], kv * d);
+                matmul(n, d, range.len(), &mut o, d, at > 0, 1.0, Mat::rows(&p[at..], width), values, Threads::One);
+                at += range.len();
+            }
+            (o, lse)
+        })
+        .collect();
+    let (mut o, mut lse) = (vec![0f32; t * h * d], vec![0f32; t * h]);
+    for (&(span, head), (part, l)) in tasks.iter().zip(&results) {
+        shape.scatter(&mut o, part, d, &span.query, head);
+        shape.scatter(&mut lse, l, 1, &span.query, head);
+    }
+    Ok((tensor(o, (t, h, d), q)?, tensor(lse, (t, h), q)?))
+}
+
+/// (dq, dk, dv) of g = do [T, H, D]; q, k, v, o, lse as the forward had and gave them, and k covering the same rows as q.
+///
+/// With P the probabilities: dV = P^T g, dP = g V^T, dS = P * (dP - rowsum(g * o)), dq = dS k / sqrt(D), dk = dS^T q / sqrt(D).
+pub fn attention_backward(
+    g: &Tensor,
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    o: &Tensor,
+    lse: &Tensor,
+    spans: &[Span],
+) -> Result<(Tensor, Tensor, Tensor)> {
+    let (t, h, d) = q.dims3()?;
+    let (s, kv, _) = k.dims3()?;
+    check(spans, t, s, h, kv)?;
+    let views = (View::of(g), View::of(q), View::of(k), View::of(v), View::of(o), View::of(lse));
+    let (Some(gv), Some(qv), Some(kview), Some(vview), Some(ov), Some(lv)) = views else {
+        return attention_backward_composed(g, q, k, v, o, lse, spans);
+    };
+    let (gs, qs, ks, vs, os, ls) = (gv.slice(), qv.slice(), kview.slice(), vview.slice(), ov.slice(), lv.slice());
+    let shape = Shape { h, kv, d };
+    // kv-heads are the parallel axis: each owns its slice of dk and dv, so that sums keep one fixed order
+    let results: Vec<(Vec<f32>, Vec<f32>, Vec<f32>)> = (0..kv)
+        .into_par_iter()
+        .map(|head| {
+            let rep = h / kv;
+            let (mut dq, mut dk, mut dv) = (vec![0f32; t * rep * d], vec![0f32; s * d], vec![0f32; s * d]);
+            for span in spans {
+                shape.span_backward(gs, qs, ks, vs, os, ls, span, head, &mut dq, &mut dk, &mut dv);
+            }
+            (dq, dk, dv)
+        })
+        .collect();
+    let (mut dq, mut dk, mut dv) = (vec![0f32; t * h * d], vec![0f32; s * kv * d], vec![0f32; s * kv * d]);
+    let keys = Shape { h: kv, kv, d };
+    for (head, (q_part, k_part, v_part)) in results.iter().enumerate() {
+        shape.scatter(&mut dq, q_part, d, &(0..t), head);
+        keys.scatter(&mut dk, k_part, d, &(0..s), head);
+        keys.scatter(&mut dv, v_part, d, &(0..s), head);
+    }
+    Ok((tensor(dq, (t, h, d), q)?, tensor(dk, (s, kv, d), q)?, tensor(dv, (s, kv, d), q)?))
+}
+
+#[derive(Clone, Copy)]
+struct Shape {
+    h: usize,
+    kv: usize,
+    d: usize,
+}
+
+impl Shape {
+    /// Rows (i, r) of the query heads that kv-head `head` serves. [n * rep, D]
+    fn gather(self, x: &[f32], rows: &Range<usize>, head: usize) -> Vec<f32> {
+        let width = self.h / self.kv * self.d;
+        let mut out = Vec::with_capacity(rows.len() * width);
+        for i in rows.clone() {
+            let at = i * self.h * self.d + head * width;
+            out.extend_from_slice(&x[at..at + width]);
+        }
+        out
+    }
+
+    /// Inverse of `gather` for `d` numbers a row.
+    fn scatter(self, x: &mut [f32], part: &[f32], d: usize, rows: &Range<usize>, head: usize) {
+        let width = self.h / self.kv * d;
+        for (row, part) in rows.clone().zip(part.chunks_exact(width)) {
+            let at = row * self.h * d + head * width;
+            x[at..at + width].copy_from_slice(part);
+        }
+    }
+
+    /// Scaled scores with the causal part of the last range at -inf. [n * rep, keys]
+    fn scores(self, queries: &[f32], ks: &[f32], span: &Span, head: usize) -> Vec<f32> {
+        let (d, width) = (self.d, span.key_count());
+        let n = queries.len() / d;
+        let mut p = vec![0f32; n * width];
+        let mut at = 0;
+        for range in &span.keys {
+            let keys = Mat::rows(&ks[range.start * self.kv * d + head * d..], self.kv * d);
+            let scale = 1.0 / (d as f32).sqrt();
+            matmul(n, range.len(), d, &mut p[at..], width, false, scale, Mat::rows(queries, d), keys.t(), Threads::One);
+            at += range.len();
+        }
+        let (rep, rows) = (self.h / self.kv, span.query.len());
+        for (i, row) in p.chunks_exact_mut(width.max(1)).enumerate() {
+            row[width - (rows - 1 - i / rep)..].fill(f32::NEG_INFINITY);
+        }
+        p
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "six inputs, three outputs")]
+    fn span_backward(
+        self,
+        gs: &[f32],
+        qs: &[f32],
+        ks: &[f32],
+        vs: &[f32],
+        os: &[f32],
+        ls: &[f32],
+        span: &Span,
+        head: usize,
+        dq: &mut [f32],
+        dk: &mut [f32],
+        dv: &mut [f32],
+    ) {
+        let (d, width, rep) = (self.d, span.key_count(), self.h / self.kv);
+        let (queries, g, o) = (self.gather(qs, &span.query, head), self.gather(gs, &span.query, head), self.gather(os, &span.query, head));
+        let lse: Vec<f32> = span.query.clone().flat_map(|i| &ls[i * self.h + head * rep..i * self.h + (head + 1) * rep]).copied().collect();
+        let n = lse.len();
+        let mut p = self.scores(&queries, ks, span, head);
+        wide(|| {
+            for (row, l) in p.chunks_exact_mut(width.max(1)).zip(&lse) {
+                row.iter_mut().for_each(|x| *x = exp(*x - l));
+            }
+        });
+        let mut ds = vec![0f32; n * width];
+        let mut at = 0;
+        for range in &span.keys {
+            let offset = range.start * self.kv * d + head * d;
+            let mine = range.start * d;
+            let p_part = Mat::rows(&p[at..], width);
+            matmul(range.len(), d, n, &mut dv[mine..], d, true, 1.0, p_part.t(), Mat::rows(&g, d), Threads::One);
+            let values = Mat::rows(&vs[offset..], self.kv * d);
+            matmul(n, range.len(), d, &mut ds[at..], width, false, 1.0, Mat::rows(&g, d), values.t(), Threads::One);
+            at += range.len();
+        }
+        let scale = 1.0 / (d as f32).sqrt();
+        wide(|| {
+            for i in 0..n {
+                let delta = sum_by(d, |j| g[i * d + j] * o[i * d + j]);
+                for (ds, p) in ds[i * width..(i + 1) * width].iter_mut().zip(&p[i * width..(i + 1) * width]) {
+                    *ds = p * (*ds - delta) * scale;
+                }
+            }
+        });
+        let out = span.query.start * rep * d;
+        let mut at = 0;
+        for range in &span.keys {
+            let keys = Mat::rows(&ks[range.start * self.kv * d + head * d..], self.kv * d);
+            let ds_part = Mat::rows(&ds[at..], width);
+            matmul(n, d, range.len(), &mut dq[out..], d, at > 0, 1.0, ds_part, keys, Threads::One);
+            matmul(range.len(), d, n, &mut dk[range.start * d..], d, true, 1.0, ds_part.t(), Mat::rows(&queries, d), Threads::One);
+            at += range.len();
+        }
+    }
+}
+
+/// Softmax of each row of `width` numbers in place; natural log of the denominators.
+#[inline(always)]
+fn softmax(p: &mut [f32], width: usize) -> Vec<f32> {
+    p.chunks_exact_mut(width.max(1))
+        .map(|row| {
+            let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            row.iter_mut().for_each(|x| *x = exp(*x - max));
+            let sum = sum_by(row.len(), |i| row[i]);
+            let inverse = 1.0 / sum;
+            row.iter_mut().for_each(|x| *x *= inverse);
+            max + sum.ln()
+        })
+        .collect()
+}
+
+fn check(spans: &[Span], t: usize, s: usize, h: usize, kv: usize) -> Result<()> {
+    if kv == 0 || h % kv != 0 {
+        candle_core::bail!("{h} heads cannot share {kv} kv-heads");
+    }
+    let mut next = 0;
+    for span in spans {
+        let own = span.keys.last().map_or(0, ExactSizeIterator::len);
+        if span.query.start != next || span.query.is_empty() || own < span.query.len() || span.keys.iter().any(|r| r.end > s) {
+            candle_core::bail!("span {span:?} does not fit {t} queries and {s} keys");
+        }
+        next = span.query.end;
+    }
+    if next != t {
+        candle_core::bail!("spans cover {next} of {t} queries");
+    }
+    Ok(())
+}
+
+/// Scores of everything against everything with a dense mask. [H, T, S]
+fn probabilities_composed(q: &Tensor, k: &Tensor, spans: &[Span]) -> Result<(Tensor, Tensor)> {
+    let (t, h, d) = q.dims3()?;
+    let (s, kv, _) = k.dims3()?;
+    let mut mask = vec![f32::NEG_INFINITY; t * s];
+    for span in spans {
+        for (i, row) in span.query.clone().enumerate() {
+            for (j, range) in span.keys.iter().enumerate() {
+                let hidden = if j + 1 == span.keys.len() { span.query.len() - 1 - i } else { 0 };
+                mask[row * s + range.start..row * s + range.end - hidden].fill(0.0);
+            }
+        }
+    }
+    let mask = Tensor::from_vec(mask, (1, t, s), q.device())?.to_dtype(q.dtype())?;
+    let k = repeat(k, h / kv)?;
+    let scores = (q.transpose(0, 1)?.contiguous()?.matmul(&k.transpose(1, 2)?.contiguous()?)? / (d as f64).sqrt())?.broadcast_add(&mask)?;
+    let max = scores.max_keepdim(2)?.detach();
+    let e = scores.broadcast_sub(&max)?.exp()?;
+    let sum = e.sum_keepdim(2)?;
+    let lse = (sum.log()? + max)?.squeeze(2)?.t()?.contiguous()?;
+    Ok((e.broadcast_div(&sum)?, lse))
+}
+
+/// [S, K, D] -> [K * rep, S, D]
+fn repeat(k: &Tensor, rep: usize) -> Result<Tensor> {
+    let (s, kv, d) = k.dims3()?;
+    k.transpose(0, 1)?.unsqueeze(1)?.broadcast_as((kv, rep, s, d))?.reshape((kv * rep, s, d))
+}
+
+fn attention_composed(q: &Tensor, k: &Tensor, v: &Tensor, spans: &[Span]) -> Result<(Tensor, Tensor)> {
+    let rep = q.dim(1)? / k.dim(1)?;
+    let (p, lse) = probabilities_composed(q, k, spans)?;
+    Ok((p.matmul(&repeat(v, rep)?)?.transpose(0, 1)?.contiguous()?, lse))
+}
+
+fn attention_backward_composed(
+    g: &Tensor,
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    o: &Tensor,
+    _lse: &Tensor,
+    spans: &[Span],
+) -> Result<(Tensor, Tensor, Tensor)> {
+    let (_, h, d) = q.dims3()?;
+    let (s, kv, _) = k.dims3()?;
+    let rep = h / kv;
+    let heads = |x: &Tensor| -> Result<Tensor> { x.transpose(0, 1)?.contiguous() };
+    let (p, _) = probabilities_composed(q, k, spans)?;
+    let (gh, qh) = (heads(g)?, heads(q)?);
+    let fold = |x: Tensor| -> Result<Tensor> { x.reshape((kv, rep, s, d))?.sum(1)?.transpose(0, 1)?.contiguous() };
+    let dv = fold(p.t()?.contiguous()?.matmul(&gh)?)?;
+    let dp = gh.matmul(&repeat(v, rep)?.t()?.contiguous()?)?;
+    let delta = heads(&(g * o)?)?.sum_keepdim(2)?;
+    let ds = ((p * dp.broadcast_sub(&delta)?)? / (d as f64).sqrt())?;
+    let dq = ds.matmul(&repeat(k, rep)?)?.transpose(0, 1)?.contiguous()?;
+    let dk = fold(ds.t()?.contiguous()?.matmul(&qh)?)?;
+    Ok((dq, dk, dv))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::tests::{close, random};
+    use candle_core::{DType, Var};
+    use proptest::prelude::*;
+
+    /// A packed forest: prompts below an optional common prefix, completions below prompts.
+    fn forest(common: usize, prompts: &[(usize, Vec<usize>)]) -> (Vec<Span>, usize) {
+        let (mut spans, mut at) = (Vec::new(), 0);
+        let mut push = |ancestors: &[Range<usize>], len: usize| {
+            let own = at..at + len;
+            at += len;
+            let keys: Vec<_> = ancestors.iter().cloned().chain([own.clone()]).collect();
+            spans.push(Span { query: own, keys: keys.clone() });
+            keys
+        };
+        let root = if common > 0 { push(&[], common) } else { Vec::new() };
+        for (len, completions) in prompts {
+            let prompt = push(&root, *len);
+            for c in completions {
+                push(&prompt, *c);
+            }
+        }
+        (spans, at)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn attention_and_its_gradient_equal_autograd_on_random_forests(
+            kv in 1usize..3, rep in 1usize..4, d in 1usize..9, common in 0usize..6, seed in 0u64..1000, extreme in any::<bool>(),
+            prompts in prop::collection::vec((1usize..7, prop::collection::vec(1usize..6, 0..4)), 1..4),
+        ) {
+            let (spans, t) = forest(common, &prompts);
+            let h = kv * rep;
+            let scale = if extreme { 300.0 } else { 2.0 };
+            let q = (random(&[t, h, d], seed)? * scale)?;
+            let (k, v, g) = (random(&[t, kv, d], seed + 1)?, random(&[t, kv, d], seed + 2)?, random(&[t, h, d], seed + 3)?);
+            let v64 = |t: &Tensor| Var::from_tensor(&t.to_dtype(DType::F64)?);
+            let (q64, k64, v64) = (v64(&q)?, v64(&k)?, v64(&v)?);
+            let (o64, lse64) = attention_composed(&q64, &k64, &v64, &spans)?;
+            let g64 = g.to_dtype(DType::F64)?;
+            let store = (&o64 * &g64)?.sum_all()?.backward()?;
+            let (o, lse) = attention(&q, &k, &v, &spans)?;
+            let tolerance = if extreme { 2e-2 } else { 1e-4 };
+            close(&o, &o64, tolerance)?;
+            close(&lse, &lse64, tolerance)?;
+            let got = attention_backward(&g, &q, &k, &v, &o, &lse, &spans)?;
+            let twin = attention_backward_composed(&g64, &q64, &k64, &v64, &o64, &lse64, &spans)?;
+            for (got, twin, var) in [(got.0, twin.0, &q64), (got.1, twin.1, &k64), (got.2, twin.2, &v64)] {
+                let want = store.get(var).expect("gradient");
+                close(&twin, want, 1e-9)?;
+                close(&got, want, if extreme { 0.2 } else { 2e-4 })?;
+            }
+        }
+    }
+
+    #[test]
+    fn spans_that_do_not_fit_are_refused() -> Result<()> {
+        let (q, k) = (random(&[2, 2, 4], 1)?, random(&[2, 1, 4], 2)?);
+        for bad in [vec![], vec![Span { query: 0..1, keys: vec![0..1] }], vec![Span { query: 0..2, keys: vec![0..3] }], vec![Span { query: 0..2, keys: vec![0..1] }]] {
+            assert!(attention(&q, &k, &k, &bad).is_err(), "{bad:?}");
+        }
+        Ok(())
+    }
+}

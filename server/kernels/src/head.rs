@@ -1,0 +1,204 @@
+//! The loss head: logits chunk by chunk, never a [T, V] tensor; logprob, entropy and the gradient in the same pass.
+//!
+//! Liger-Kernel's chunked GRPO loss is the idea. Only rows whose logprob is wanted come in.
+
+use candle_core::{DType, Result, Tensor};
+use rayon::prelude::*;
+
+use crate::gemm::{Mat, Threads, matmul};
+use crate::math::{exp, sum_by, wide};
+use crate::view::{View, tensor};
+
+/// Rows of one chunk: 128 x 49,152 logits are 25 MB.
+const CHUNK: usize = 128;
+
+/// What is kept of one row's logits.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct HeadRow {
+    /// Logprob of the target at the given temperature, nat.
+    pub logprob: f32,
+    /// Entropy of the distribution, nat.
+    pub entropy: f32,
+}
+
+/// Logprob and entropy of `targets` [T] given h [T, E], w [V, E] and the sampling temperature.
+pub fn head(h: &Tensor, w: &Tensor, targets: &[u32], temperature: f64) -> Result<Vec<HeadRow>> {
+    let mut rows = Vec::with_capacity(targets.len());
+    chunks(h, w, targets, temperature, |_, _, stats| {
+        rows.extend(stats.iter().map(|s| s.row));
+        Ok(())
+    })?;
+    Ok(rows)
+}
+
+/// As [`head`], and dh [T, E], given the loss's derivative by each logprob: `coefficients(first_row, rows) -> dL/dlogprob`.
+///
+/// dlogits = c (onehot - softmax) / temperature; dh = dlogits W.
+pub fn head_backward(
+    h: &Tensor,
+    w: &Tensor,
+    targets: &[u32],
+    temperature: f64,
+    mut coefficients: impl FnMut(usize, &[HeadRow]) -> Vec<f64>,
+) -> Result<(Vec<HeadRow>, Tensor)> {
+    let (t, e) = h.dims2()?;
+    let v = w.dim(0)?;
+    let mut rows: Vec<HeadRow> = Vec::with_capacity(t);
+    let mut gradients = Vec::new();
+    chunks(h, w, targets, temperature, |first, logits, stats| {
+        let chunk: Vec<HeadRow> = stats.iter().map(|s| s.row).collect();
+        let c = coefficients(first, &chunk);
+        let n = chunk.len();
+        rows.extend(chunk);
+        gradients.push(match logits {
+            Logits::Slice(mut logits) => {
+                let Some(wv) = View::of(w) else { candle_core::bail!("the head's weight is not contiguous f32 on the CPU") };
+                logits.par_chunks_mut(v).zip(stats).zip(&c).zip(&targets[first..first + n]).for_each(|(((row, s), &c), &target)| {
+                    let factor = (c / temperature) as f32;
+                    wide(|| row.iter_mut().for_each(|x| *x = -factor * exp(*x - s.lse)));
+                    row[target as usize] += factor;
+                });
+                let mut dh = vec![0f32; n * e];
+                matmul(n, e, v, &mut dh, e, false, 1.0, Mat::rows(&logits, v), Mat::rows(wv.slice(), e), Threads::Pool);
+                tensor(dh, (n, e), h)?
+            }
+            Logits::Tensor { logp, onehot } => {
+                let c = Tensor::from_vec(c, (n, 1), h.device())?.to_dtype(h.dtype())?;
+                ((onehot - logp.exp()?)?.broadcast_mul(&c)? / temperature)?.matmul(w)?
+            }
+        });
+        Ok(())
+    })?;
+    let dh = if gradients.is_empty() { Tensor::zeros((0, e), h.dtype(), h.device())? } else { Tensor::cat(&gradients, 0)? };
+    Ok((rows, dh))
+}
+
+/// Logits [T, V] of h [T, E] divided by the temperature, with the arithmetic of [`head`]: what a sampler draws from.
+pub fn logits(h: &Tensor, w: &Tensor, temperature: f64) -> Result<Tensor> {
+    let (t, e) = h.dims2()?;
+    let v = w.dim(0)?;
+    let (Some(hv), Some(wv)) = (View::of(h), View::of(w)) else { return h.matmul(&w.t()?)? / temperature };
+    let mut logits = vec![0f32; t * v];
+    let inverse = (1.0 / temperature) as f32;
+    matmul(t, v, e, &mut logits, v, false, inverse, Mat::rows(hv.slice(), e), Mat::rows(wv.slice(), e).t(), Threads::Pool);
+    tensor(logits, (t, v), h)
+}
+
+struct Stats {
+    row: HeadRow,
+    lse: f32,
+}
+
+enum Logits {
+    /// [n, V], divided by the temperature
+    Slice(Vec<f32>),
+    Tensor { logp: Tensor, onehot: Tensor },
+}
+
+fn chunks(h: &Tensor, w: &Tensor, targets: &[u32], temperature: f64, mut each: impl FnMut(usize, Logits, &[Stats]) -> Result<()>) -> Result<()> {
+    let (t, e) = h.dims2()?;
+    let v = w.dim(0)?;
+    if targets.len() != t {
+        candle_core::bail!("{} targets for {t} rows", targets.len());
+    }
+    if let Some(bad) = targets.iter().find(|&&x| x as usize >= v) {
+        candle_core::bail!("target {bad} is beyond the vocabulary of {v}");
+    }
+    let views = (View::of(h), View::of(w));
+    for first in (0..t).step_by(CHUNK) {
+        let n = CHUNK.min(t - first);
+        let targets = &targets[first..first + n];
+        if let (Some(hv), Some(wv)) = &views {
+            let mut logits = vec![0f32; n * v];
+            let inverse = (1.0 / temperature) as f32;
+            matmul(n, v, e, &mut logits, v, false, inverse, Mat::rows(&hv.slice()[first * e..], e), Mat::rows(wv.slice(), e).t(), Threads::Pool);
+            let stats: Vec<Stats> = logits.par_chunks(v).zip(targets).map(|(row, &target)| wide(|| stats(row, target))).collect();
+            each(first, Logits::Slice(logits), &stats)?;
+        } else {
+            let (logits, stats) = stats_composed(&h.narrow(0, first, n)?, w, targets, temperature)?;
+            each(first, logits, &stats)?;
+        }
+    }
+    Ok(())
+}
+
+/// Logprob and entropy of one row of logits that were already divided by the temperature.
+#[inline(always)]
+fn stats(row: &[f32], target: u32) -> Stats {
+    let (lse, entropy) = log_sum_exp(row);
+    Stats { row: HeadRow { logprob: row[target as usize] - lse, entropy }, lse }
+}
+
+/// (log of the sum of exponentials, entropy of the softmax) of a row of logits.
+#[inline(always)]
+pub(crate) fn log_sum_exp(row: &[f32]) -> (f32, f32) {
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    let (whole, rest) = row.as_chunks::<16>();
+    for chunk in whole {
+        for (lane, &x) in lanes.iter_mut().zip(chunk) {
+            *lane = if x > *lane { x } else { *lane };
+        }
+    }
+    let max = lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum = sum_by(row.len(), |i| exp(row[i] - max));
+    let weighted = sum_by(row.len(), |i| exp(row[i] - max) * (row[i] - max));
+    (max + sum.ln(), sum.ln() - weighted / sum)
+}
+
+/// (log of the sum of exponentials, entropy) of a row of logits, with the arithmetic of [`head`]: what a sampler records.
+pub fn row_stats(row: &[f32]) -> (f32, f32) {
+    wide(|| log_sum_exp(row))
+}
+
+fn stats_composed(h: &Tensor, w: &Tensor, targets: &[u32], temperature: f64) -> Result<(Logits, Vec<Stats>)> {
+    let (n, v) = (h.dim(0)?, w.dim(0)?);
+    let logits = (h.matmul(&w.t()?)? / temperature)?;
+    let max = logits.max_keepdim(1)?.detach();
+    let lse = (logits.broadcast_sub(&max)?.exp()?.sum_keepdim(1)?.log()? + max)?;
+    let logp = logits.broadcast_sub(&lse)?;
+    let ids = Tensor::from_vec(targets.to_vec(), (n, 1), h.device())?;
+    let get = |t: &Tensor| -> Result<Vec<f32>> { t.to_dtype(DType::F32)?.flatten_all()?.to_vec1() };
+    let (logprob, entropy, lses) = (get(&logp.gather(&ids, 1)?)?, get(&(logp.exp()? * &logp)?.sum_keepdim(1)?.neg()?)?, get(&lse)?);
+    let onehot = Tensor::zeros((n, v), h.dtype(), h.device())?.scatter_add(&ids, &Tensor::ones((n, 1), h.dtype(), h.device())?, 1)?;
+    let stats = (0..n).map(|i| Stats { row: HeadRow { logprob: logprob[i], entropy: entropy[i] }, lse: lses[i] }).collect();
+    Ok((Logits::Tensor { logp, onehot }, stats))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::tests::{close, random};
+
+    #[test]
+    fn head_and_its_gradient_equal_autograd() -> Result<()> {
+        for (t, e, v, temperature) in [(1, 4, 7, 1.0), (130, 8, 33, 0.7), (300, 3, 50, 1.3)] {
+            let (h, w) = ((random(&[t, e], 1)? * 6.0)?, random(&[v, e], 2)?);
+            let targets: Vec<u32> = (0..t as u32).map(|i| i * 13 % v as u32).collect();
+            let c: Vec<f64> = (0..t).map(|i| (i as f64 * 0.37).sin()).collect();
+            let coefficients = |first: usize, rows: &[HeadRow]| c[first..first + rows.len()].to_vec();
+            let (rows, dh) = head_backward(&h, &w, &targets, temperature, coefficients)?;
+            assert_eq!(rows, head(&h, &w, &targets, temperature)?);
+            let (h64, w64) = (candle_core::Var::from_tensor(&h.to_dtype(DType::F64)?)?, w.to_dtype(DType::F64)?);
+            let (twin_rows, twin_dh) = head_backward(&h64, &w64, &targets, temperature, coefficients)?;
+            let (logits, _) = stats_composed(&h64, &w64, &targets, temperature)?;
+            let Logits::Tensor { logp, onehot } = logits else { unreachable!("f64 has no fast path") };
+            let logprob = (logp * onehot)?.sum(1)?;
+            let loss = (&logprob * Tensor::from_vec(c.clone(), t, h.device())?)?.sum_all()?;
+            let want = loss.backward()?.get(&h64).expect("gradient").clone();
+            close(&dh, &want, 1e-5)?;
+            close(&twin_dh, &want, 1e-10)?;
+            for ((row, twin), lp) in rows.iter().zip(&twin_rows).zip(logprob.to_vec1::<f64>()?) {
+                assert!((f64::from(row.logprob) - lp).abs() < 2e-5 && (row.entropy - twin.entropy).abs() < 2e-5, "{row:?} {twin:?} {lp}");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn extreme_logits_give_finite_numbers() {
+        let mut row = vec![-1e30f32; 100];
+        row[3] = 1e4;
+        let (lse, entropy) = row_stats(&row);
+        assert!((lse - 1e4).abs() < 1e-2 && entropy.abs() < 1e-3, "{lse} {entropy}");
+    }
+}

@@ -1,0 +1,25 @@
+//! The differentiable operations that candle lacks or does slowly.
+//!
+//! In: tensors and shapes. Out: tensors. Every operation has its forward and backward side by side as plain functions (no
+//! autograd graph), a fast path for contiguous f32 on the CPU, and a composition of candle operations for every other
+//! dtype and device, which is also its slow twin in the tests. Knows nothing of models, adapters' names or losses.
+//!
+//! Letters in shape comments: T rows (packed tokens), E hidden, F outputs of a linear, H heads, K kv-heads, D head dim,
+//! R rank, V vocabulary.
+
+pub mod attention;
+pub mod gemm;
+pub mod head;
+pub mod linear;
+mod math;
+pub mod norm;
+pub mod rope;
+pub mod swiglu;
+mod view;
+
+pub use attention::{Span, attention, attention_backward};
+pub use head::{HeadRow, head, head_backward, logits, row_stats};
+pub use linear::{LoraPart, lora_linear, lora_linear_backward};
+pub use norm::{rms_norm, rms_norm_backward};
+pub use rope::{RopeTable, join_rope_backward, split_rope};
+pub use swiglu::{swiglu, swiglu_backward};

@@ -1,0 +1,86 @@
+//! Keys and values of what was already read, as a forest of segments: a prefix is stored once and shared by all below it.
+
+use candle_core::{DType, Device, Tensor};
+use whetstone_kernels::Span;
+
+use crate::config::ModelConfig;
+use crate::error::{ModelError, Result};
+
+struct Segment {
+    parent: Option<usize>,
+    start: usize,
+    capacity: usize,
+    len: usize,
+    depth: usize,
+}
+
+/// One buffer a layer, [S, K, D] each for k and v, of which every segment owns a range.
+pub struct Cache {
+    pub(crate) layers: Vec<(Tensor, Tensor)>,
+    segments: Vec<Segment>,
+    used: usize,
+    rows: usize,
+}
+
+/// Where the tokens of one forward pass go and what they see.
+pub(crate) struct Append {
+    pub(crate) ids: Vec<u32>,
+    pub(crate) positions: Vec<u32>,
+    pub(crate) spans: Vec<Span>,
+    /// (first row of the pass, rows, first row in the buffers)
+    pub(crate) moves: Vec<(usize, usize, usize)>,
+    /// Last row of each entry.
+    pub(crate) last: Vec<u32>,
+}
+
+impl Cache {
+    /// Room for `rows` tokens in all.
+    pub fn new(config: &ModelConfig, rows: usize, dtype: DType, device: &Device) -> Result<Self> {
+        let shape = (rows.max(1), config.num_kv_heads, config.head_dim);
+        let layers = (0..config.num_layers)
+            .map(|_| Ok((Tensor::zeros(shape, dtype, device)?, Tensor::zeros(shape, dtype, device)?)))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Self { layers, segments: Vec::new(), used: 0, rows })
+    }
+
+    /// A new segment below `parent` with room for `capacity` tokens. A parent must not grow once it has children.
+    pub fn segment(&mut self, parent: Option<usize>, capacity: usize) -> Result<usize> {
+        if self.used + capacity > self.rows {
+            return Err(ModelError::Generation(format!("the cache has room for {} tokens, {} more were asked for", self.rows - self.used, capacity)));
+        }
+        let depth = parent.map_or(0, |p| self.segments[p].depth + self.segments[p].len);
+        self.segments.push(Segment { parent, start: self.used, capacity, len: 0, depth });
+        self.used += capacity;
+        Ok(self.segments.len() - 1)
+    }
+
+    /// Plans to append tokens to segments and marks them as there.
+    pub(crate) fn append(&mut self, entries: &[(usize, &[u32])]) -> Result<Append> {
+        let mut plan = Append { ids: Vec::new(), positions: Vec::new(), spans: Vec::new(), moves: Vec::new(), last: Vec::new() };
+        for &(index, ids) in entries {
+            let segment = &mut self.segments[index];
+            if segment.len + ids.len() > segment.capacity || ids.is_empty() {
+                return Err(ModelError::Generation(format!("{} tokens do not fit a segment with room for {}", ids.len(), segment.capacity - segment.len)));
+            }
+            let row = plan.ids.len();
+            plan.moves.push((row, ids.len(), segment.start + segment.len));
+            let position = segment.depth + segment.len;
+            plan.positions.extend((position..position + ids.len()).map(|p| p as u32));
+            plan.ids.extend_from_slice(ids);
+            plan.last.push((plan.ids.len() - 1) as u32);
+            segment.len += ids.len();
+            let mut keys = vec![segment.start..segment.start + segment.len];
+            let mut at = segment.parent;
+            while let Some(p) = at {
+                let parent = &self.segments[p];
+                if parent.len > 0 {
+                    keys.push(parent.start..parent.start + parent.len);
+                }
+                at = parent.parent;
+            }
+            keys.reverse();
+            plan.spans.push(Span { query: row..plan.ids.len(), keys });
+        }
+        Ok(plan)
+    }
+}

@@ -1,0 +1,235 @@
+//! Station *completion*: prompts in, sampled tokens out, every one with its logprob and entropy.
+//!
+//! A [`Decoder`] reads each prompt once (and the words all prompts share once for all), forks its cache to any number of
+//! rows, and makes one token for all live rows at a time; rows of several prompts share a batch, finished rows leave it, and
+//! a row can be handed tokens it did not choose (tool results), which get mask 0.
+
+use candle_core::Tensor;
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+use whetstone_domain::StopReason;
+use whetstone_kernels::{logits, row_stats};
+
+use crate::adapter::Adapter;
+use crate::cache::Cache;
+use crate::error::{ModelError, Result};
+use crate::packed::common_prefix;
+use crate::transformer::Transformer;
+
+/// How tokens are chosen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Sampling {
+    /// From the full distribution at this temperature (> 0); no top-p, no top-k: the policy is what is sampled.
+    Temperature(f64),
+    /// The most likely token; logprobs are those of temperature 1.
+    Greedy,
+}
+
+/// Tokens of one row.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Completion {
+    /// Token ids, the end-of-sequence token included. [C]
+    pub ids: Vec<u32>,
+    /// Logprob of each sampled token, nat; 0 where forced. [C]
+    pub logprobs: Vec<f32>,
+    /// Entropy of the distribution it was drawn from, nat; 0 where forced. [C]
+    pub entropies: Vec<f32>,
+    /// 1 where the policy chose, 0 where the token was forced. [C]
+    pub mask: Vec<u8>,
+    /// Why it ended; none while it is live.
+    pub stop: Option<StopReason>,
+}
+
+struct Row {
+    segment: usize,
+    rng: ChaCha8Rng,
+    limit: usize,
+    /// Tokens that are in `completion` but not yet read by the model.
+    unread: Vec<u32>,
+    /// Hidden row from which the next token is drawn. [1, E]
+    hidden: Tensor,
+    completion: Completion,
+}
+
+struct Prompt {
+    segment: usize,
+    hidden: Tensor, // [1, E]
+}
+
+/// Decodes rows of several prompts in one batch.
+pub struct Decoder<'a> {
+    model: &'a Transformer,
+    adapter: Option<&'a Adapter>,
+    cache: Cache,
+    sampling: Sampling,
+    eos: &'a [u32],
+    prompts: Vec<Prompt>,
+    rows: Vec<Row>,
+}
+
+impl<'a> Decoder<'a> {
+    /// Reads `prompts`, sharing what they have in common; `rows` rows of at most `longest` tokens each will be forked.
+    pub fn new(
+        model: &'a Transformer,
+        adapter: Option<&'a Adapter>,
+        prompts: &[&[u32]],
+        rows: usize,
+        longest: usize,
+        sampling: Sampling,
+        eos: &'a [u32],
+    ) -> Result<Self> {
+        if prompts.iter().any(|p| p.is_empty()) {
+            return Err(ModelError::Generation("a prompt has no tokens".into()));
+        }
+        let shared = common_prefix(prompts);
+        let room = shared + prompts.iter().map(|p| p.len() - shared).sum::<usize>() + rows * longest;
+        let mut cache = Cache::new(&model.config, room, model.dtype(), model.device())?;
+        let root = if shared > 0 {
+            let root = cache.segment(None, shared)?;
+            model.extend(adapter, &mut cache, &[(root, &prompts[0][..shared])])?;
+            Some(root)
+        } else {
+            None
+        };
+        let mut entries = Vec::with_capacity(prompts.len());
+        for p in prompts {
+            entries.push((cache.segment(root, p.len() - shared)?, &p[shared..]));
+        }
+        let mut read = Vec::with_capacity(prompts.len());
+        if !entries.is_empty() {
+            let hidden = model.extend(adapter, &mut cache, &entries)?;
+            for (i, (segment, _)) in entries.iter().enumerate() {
+                read.push(Prompt { segment: *segment, hidden: hidden.narrow(0, i, 1)? });
+            }
+        }
+        Ok(Self { model, adapter, cache, sampling, eos, prompts: read, rows: Vec::new() })
+    }
+
+    /// A new row below prompt `prompt` with its own generator and at most `limit` tokens; returns its index.
+    pub fn fork(&mut self, prompt: usize, rng: ChaCha8Rng, limit: usize) -> Result<usize> {
+        let p = &self.prompts[prompt];
+        let segment = self.cache.segment(Some(p.segment), limit)?;
+        let completion = Completion { stop: (limit == 0).then_some(StopReason::Length), ..Completion::default() };
+        self.rows.push(Row { segment, rng, limit, unread: Vec::new(), hidden: p.hidden.clone(), completion });
+        Ok(self.rows.len() - 1)
+    }
+
+    /// Appends tokens that the policy did not choose. A row that had ended goes on; one that outgrows its limit ends.
+    pub fn force(&mut self, row: usize, ids: &[u32]) {
+        let r = &mut self.rows[row];
+        let n = ids.len().min(r.limit - r.completion.ids.len());
+        r.completion.ids.extend_from_slice(&ids[..n]);
+        r.completion.logprobs.extend(std::iter::repeat_n(0.0, n));
+        r.completion.entropies.extend(std::iter::repeat_n(0.0, n));
+        r.completion.mask.extend(std::iter::repeat_n(0, n));
+        r.unread.extend_from_slice(&ids[..n]);
+        r.completion.stop = (r.completion.ids.len() >= r.limit).then_some(StopReason::Length);
+    }
+
+    /// What a row has so far.
+    pub fn completion(&self, row: usize) -> &Completion {
+        &self.rows[row].completion
+    }
+
+    /// Makes one token for every live row; false when none is live.
+    pub fn step(&mut self) -> Result<bool> {
+        let live: Vec<usize> = (0..self.rows.len()).filter(|&i| self.rows[i].completion.stop.is_none()).collect();
+        if live.is_empty() {
+            return Ok(false);
+        }
+        let reading: Vec<usize> = live.iter().copied().filter(|&i| !self.rows[i].unread.is_empty()).collect();
+        if !reading.is_empty() {
+            let entries: Vec<(usize, &[u32])> = reading.iter().map(|&i| (self.rows[i].segment, self.rows[i].unread.as_slice())).collect();
+            let hidden = self.model.extend(self.adapter, &mut self.cache, &entries)?;
+            for (at, &i) in reading.iter().enumerate() {
+                self.rows[i].hidden = hidden.narrow(0, at, 1)?;
+                self.rows[i].unread.clear();
+            }
+        }
+        let hidden = Tensor::cat(&live.iter().map(|&i| &self.rows[i].hidden).collect::<Vec<_>>(), 0)?;
+        let temperature = match self.sampling {
+            Sampling::Temperature(t) => t,
+            Sampling::Greedy => 1.0,
+        };
+        let scores = logits(&self.model.final_norm(&hidden)?, self.model.head(), temperature)?;
+        let v = scores.dim(1)?;
+        let scores: Vec<f32> = scores.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1()?;
+        let draws: Vec<f64> = live.iter().map(|&i| self.rows[i].rng.random::<f64>()).collect();
+        let picks: Vec<(u32, f32, f32)> =
+            scores.par_chunks(v).zip(&draws).map(|(row, &draw)| pick(row, (self.sampling != Sampling::Greedy).then_some(draw))).collect();
+        for (&i, (id, logprob, entropy)) in live.iter().zip(picks) {
+            let r = &mut self.rows[i];
+            r.completion.ids.push(id);
+            r.completion.logprobs.push(logprob);
+            r.completion.entropies.push(entropy);
+            r.completion.mask.push(1);
+            r.unread.push(id);
+            if self.eos.contains(&id) {
+                r.completion.stop = Some(StopReason::Eos);
+            } else if r.completion.ids.len() >= r.limit {
+                r.completion.stop = Some(StopReason::Length);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Steps until no row is live, asking `go_on` (live rows) before each; the completions in the order they were forked.
+    pub fn finish(mut self, mut go_on: impl FnMut(usize) -> bool) -> Result<Option<Vec<Completion>>> {
+        loop {
+            let live = self.rows.iter().filter(|r| r.completion.stop.is_none()).count();
+            if live > 0 && !go_on(live) {
+                return Ok(None);
+            }
+            if !self.step()? {
+                return Ok(Some(self.rows.into_iter().map(|r| r.completion).collect()));
+            }
+        }
+    }
+}
+
+/// (token, its logprob, entropy) of a row of scaled logits: by inverse transform of `draw` in [0, 1), or greedily.
+fn pick(row: &[f32], draw: Option<f64>) -> (u32, f32, f32) {
+    let (lse, entropy) = row_stats(row);
+    let id = match draw {
+        None => (0..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best }),
+        Some(draw) => {
+            let (mut below, mut last) = (0.0f64, 0);
+            let found = row.iter().position(|&x| {
+                let p = f64::from((x - lse).exp());
+                below += p;
+                below > draw
+            });
+            // rounding may leave the sum just below a draw near 1: the last token with any mass is meant
+            found.unwrap_or_else(|| {
+                for (i, &x) in row.iter().enumerate() {
+                    if x - lse > -80.0 {
+                        last = i;
+                    }
+                }
+                last
+            })
+        }
+    };
+    (id as u32, row[id] - lse, entropy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_draw_lands_on_each_token_as_often_as_its_probability() {
+        let row = [0.0f32, (3.0f32).ln(), f32::NEG_INFINITY, (4.0f32).ln()]; // 1 : 3 : 0 : 4
+        let n = 8000;
+        let mut counts = [0; 4];
+        for i in 0..n {
+            counts[pick(&row, Some((f64::from(i) + 0.5) / f64::from(n))).0 as usize] += 1;
+        }
+        assert_eq!(counts, [1000, 3000, 0, 4000]);
+        assert_eq!(pick(&row, Some(1.0 - 1e-16)).0, 3);
+        let (id, logprob, entropy) = pick(&row, None);
+        assert_eq!(id, 3);
+        assert!((logprob - 0.5f32.ln()).abs() < 1e-6 && (entropy - 0.974_314_8).abs() < 1e-5, "{logprob} {entropy}");
+    }
+}

@@ -1,0 +1,284 @@
+//! The Llama-family transformer: forward for everyone, backward for the trainer, block by block.
+//!
+//! In: packed tokens and who sees what. Out: hidden rows; gradients of the adapter. The forward of sampler and trainer is
+//! one function. Families differ by flags of [`ModelConfig`], not by copies. No loss, no sampling here.
+
+use candle_core::{DType, Device, Tensor};
+use whetstone_kernels::{
+    LoraPart, RopeTable, Span, attention, attention_backward, join_rope_backward, lora_linear, lora_linear_backward, rms_norm,
+    rms_norm_backward, split_rope, swiglu, swiglu_backward,
+};
+
+use crate::adapter::Adapter;
+use crate::cache::Cache;
+use crate::config::ModelConfig;
+use crate::error::{ModelError, Result};
+use crate::packed::Packed;
+use crate::weights::Weights;
+
+/// Frozen weights of one block; linears that read the same input are one.
+struct Block {
+    input_norm: Tensor,
+    qkv: Tensor, // [(H + 2K) D, E]
+    qkv_bias: Option<Tensor>,
+    o: Tensor, // [E, H D]
+    post_norm: Tensor,
+    gate_up: Tensor, // [2F, E]
+    down: Tensor,    // [E, F]
+}
+
+/// The adapter of one block, arranged as [`lora_linear`] wants it; empty lists when the adapter is off.
+#[derive(Default)]
+struct Parts {
+    qkv: Vec<LoraPart>,
+    o: Vec<LoraPart>,
+    gate_up: Vec<LoraPart>,
+    down: Vec<LoraPart>,
+}
+
+/// What the backward of one block wants of its forward.
+struct Saved {
+    x: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    o: Tensor,
+    lse: Tensor,
+    middle: Tensor,
+    gate_up: Tensor,
+    us: [Vec<Tensor>; 4],
+}
+
+/// A forward pass that can be differentiated.
+pub struct Pass {
+    /// Output of the last block, before the final norm. [T, E]
+    pub hidden: Tensor,
+    positions: Vec<u32>,
+    spans: Vec<Span>,
+    saved: Vec<Saved>,
+}
+
+/// Gradients of an adapter: (dA, dB) by layer and module, as [`Adapter::pairs`].
+pub type AdapterGradients = Vec<[(Tensor, Tensor); 7]>;
+
+/// A base model's weights, ready to run.
+pub struct Transformer {
+    /// Shapes and flags.
+    pub config: ModelConfig,
+    embed: Tensor, // [V, E]
+    blocks: Vec<Block>,
+    norm: Tensor,
+    head: Tensor, // [V, E]
+    rope: RopeTable,
+}
+
+impl Transformer {
+    /// Arranges `weights`; `longest` bounds the position ids (prompt and completion together).
+    pub fn new(config: &ModelConfig, weights: &Weights, longest: usize) -> Result<Self> {
+        if config.qk_norm {
+            return Err(ModelError::Generation(
+                "models with normalised queries and keys (Qwen3) cannot be run yet; use a Llama or Qwen2 model".into(),
+            ));
+        }
+        let blocks = weights
+            .layers
+            .iter()
+            .map(|l| {
+                let qkv_bias = match (&l.q_bias, &l.k_bias, &l.v_bias) {
+                    (Some(q), Some(k), Some(v)) => Some(Tensor::cat(&[q, k, v], 0)?),
+                    _ => None,
+                };
+                Ok(Block {
+                    input_norm: l.input_norm.clone(),
+                    qkv: Tensor::cat(&[&l.q, &l.k, &l.v], 0)?,
+                    qkv_bias,
+                    o: l.o.clone(),
+                    post_norm: l.post_norm.clone(),
+                    gate_up: Tensor::cat(&[&l.gate, &l.up], 0)?,
+                    down: l.down.clone(),
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Self {
+            config: config.clone(),
+            embed: weights.embed.clone(),
+            blocks,
+            norm: weights.norm.clone(),
+            head: weights.lm_head.clone().unwrap_or_else(|| weights.embed.clone()),
+            rope: RopeTable::new(longest.min(config.max_position_embeddings).max(1), config.head_dim, config.rope_theta),
+        })
+    }
+
+    /// Numbers are of this type.
+    pub fn dtype(&self) -> DType {
+        self.embed.dtype()
+    }
+
+    /// Numbers are on this device.
+    pub fn device(&self) -> &Device {
+        self.embed.device()
+    }
+
+    /// The head's weight [V, E].
+    pub fn head(&self) -> &Tensor {
+        &self.head
+    }
+
+    /// Final norm of hidden rows [T, E].
+    pub fn final_norm(&self, hidden: &Tensor) -> Result<Tensor> {
+        Ok(rms_norm(hidden, &self.norm, self.config.rms_norm_eps)?)
+    }
+
+    /// Gradient at hidden rows given the one after the final norm.
+    pub fn final_norm_backward(&self, g: &Tensor, hidden: &Tensor) -> Result<Tensor> {
+        Ok(rms_norm_backward(g, hidden, &self.norm, self.config.rms_norm_eps, &g.zeros_like()?)?)
+    }
+
+    /// Reads the packed tokens and keeps what [`Transformer::backward`] wants. None = adapter off.
+    pub fn forward(&self, adapter: Option<&Adapter>, packed: &Packed) -> Result<Pass> {
+        let spans = packed.spans();
+        let mut x = self.embed_rows(&packed.ids)?;
+        let mut saved = Vec::with_capacity(self.blocks.len());
+        for (i, block) in self.blocks.iter().enumerate() {
+            let parts = self.parts(adapter, i);
+            let (y, s) = self.block(block, &parts, scale(adapter), &x, &packed.positions, &spans, None)?;
+            saved.push(s);
+            x = y;
+        }
+        Ok(Pass { hidden: x, positions: packed.positions.clone(), spans, saved })
+    }
+
+    /// Reads the packed tokens and keeps nothing: hidden rows [T, E] before the final norm.
+    pub fn hidden(&self, adapter: Option<&Adapter>, packed: &Packed) -> Result<Tensor> {
+        let spans = packed.spans();
+        let mut x = self.embed_rows(&packed.ids)?;
+        for (i, block) in self.blocks.iter().enumerate() {
+            x = self.block(block, &self.parts(adapter, i), scale(adapter), &x, &packed.positions, &spans, None)?.0;
+        }
+        Ok(x)
+    }
+
+    /// Appends tokens to segments of a cache: hidden rows before the final norm of each entry's last token. [entries, E]
+    pub fn extend(&self, adapter: Option<&Adapter>, cache: &mut Cache, entries: &[(usize, &[u32])]) -> Result<Tensor> {
+        let plan = cache.append(entries)?;
+        let mut x = self.embed_rows(&plan.ids)?;
+        for (i, block) in self.blocks.iter().enumerate() {
+            let stored = Some((&cache.layers[i], plan.moves.as_slice()));
+            x = self.block(block, &self.parts(adapter, i), scale(adapter), &x, &plan.positions, &plan.spans, stored)?.0;
+        }
+        if plan.last.len() == plan.ids.len() {
+            return Ok(x);
+        }
+        Ok(x.index_select(&Tensor::new(plan.last, self.device())?, 0)?)
+    }
+
+    fn embed_rows(&self, ids: &[u32]) -> Result<Tensor> {
+        if let Some(bad) = ids.iter().find(|&&id| id as usize >= self.config.vocab_size) {
+            return Err(ModelError::Generation(format!("token id {bad} is beyond the vocabulary of {}", self.config.vocab_size)));
+        }
+        Ok(self.embed.index_select(&Tensor::new(ids, self.device())?, 0)?)
+    }
+
+    fn parts(&self, adapter: Option<&Adapter>, layer: usize) -> Parts {
+        let Some(adapter) = adapter else { return Parts::default() };
+        let [q, k, v, o, gate, up, down] = &adapter.pairs[layer];
+        let part = |(a, b): &(Tensor, Tensor), start| LoraPart { a: a.clone(), b: b.clone(), start };
+        let (q_rows, kv_rows) = (self.config.q_rows(), self.config.kv_rows());
+        Parts {
+            qkv: vec![part(q, 0), part(k, q_rows), part(v, q_rows + kv_rows)],
+            o: vec![part(o, 0)],
+            gate_up: vec![part(gate, 0), part(up, self.config.intermediate_size)],
+            down: vec![part(down, 0)],
+        }
+    }
+
+    /// y = m + mlp(norm m), m = x + attention(norm x). With a cache, k and v go there and the spans speak of its rows.
+    #[expect(clippy::too_many_arguments, reason = "one block's whole world")]
+    fn block(
+        &self,
+        w: &Block,
+        parts: &Parts,
+        scale: f64,
+        x: &Tensor, // [T, E]
+        positions: &[u32],
+        spans: &[Span],
+        cache: Option<(&(Tensor, Tensor), &[(usize, usize, usize)])>,
+    ) -> Result<(Tensor, Saved)> {
+        let (c, eps) = (&self.config, self.config.rms_norm_eps);
+        let t = x.dim(0)?;
+        let normed = rms_norm(x, &w.input_norm, eps)?;
+        let (qkv, u_qkv) = lora_linear(&normed, &w.qkv, w.qkv_bias.as_ref(), &parts.qkv, scale)?;
+        let (q, mut k, mut v) = split_rope(&qkv, positions, &self.rope, c.num_heads, c.num_kv_heads)?;
+        if let Some(((all_k, all_v), moves)) = cache {
+            for &(from, n, to) in moves {
+                all_k.slice_set(&k.narrow(0, from, n)?, 0, to)?;
+                all_v.slice_set(&v.narrow(0, from, n)?, 0, to)?;
+            }
+            (k, v) = (all_k.clone(), all_v.clone());
+        }
+        let (o, lse) = attention(&q, &k, &v, spans)?;
+        let (attended, u_o) = lora_linear(&o.reshape((t, c.q_rows()))?, &w.o, None, &parts.o, scale)?;
+        let middle = (x + attended)?;
+        let (gate_up, u_gate_up) = lora_linear(&rms_norm(&middle, &w.post_norm, eps)?, &w.gate_up, None, &parts.gate_up, scale)?;
+        let (mlp, u_down) = lora_linear(&swiglu(&gate_up)?, &w.down, None, &parts.down, scale)?;
+        let y = (&middle + mlp)?;
+        Ok((y, Saved { x: x.clone(), q, k, v, o, lse, middle, gate_up, us: [u_qkv, u_o, u_gate_up, u_down] }))
+    }
+
+    /// Gradients of the adapter given the gradient at `pass.hidden`. The frozen weights get none, nor do the embeddings.
+    pub fn backward(&self, adapter: &Adapter, mut pass: Pass, d_hidden: &Tensor) -> Result<AdapterGradients> {
+        let mut dy = d_hidden.clone();
+        let mut gradients = Vec::with_capacity(self.blocks.len());
+        for (i, block) in self.blocks.iter().enumerate().rev() {
+            let Some(saved) = pass.saved.pop() else {
+                return Err(ModelError::Generation("the pass holds fewer blocks than the model".into()));
+            };
+            let parts = self.parts(Some(adapter), i);
+            let (dx, g) = self.block_backward(block, &parts, adapter.scale(), &dy, &saved, &pass.positions, &pass.spans, i > 0)?;
+            gradients.push(g);
+            match dx {
+                Some(dx) => dy = dx,
+                None => break,
+            }
+        }
+        gradients.reverse();
+        Ok(gradients)
+    }
+
+    #[expect(clippy::too_many_arguments, clippy::type_complexity, reason = "the mirror of `block`")]
+    fn block_backward(
+        &self,
+        w: &Block,
+        parts: &Parts,
+        scale: f64,
+        dy: &Tensor, // [T, E]
+        s: &Saved,
+        positions: &[u32],
+        spans: &[Span],
+        want_dx: bool,
+    ) -> Result<(Option<Tensor>, [(Tensor, Tensor); 7])> {
+        let eps = self.config.rms_norm_eps;
+        let needed = || ModelError::Generation("a needed input gradient was not computed".into());
+        let t = dy.dim(0)?;
+        let (da, down) = lora_linear_backward(dy, &swiglu(&s.gate_up)?, &w.down, &parts.down, &s.us[3], scale, true)?;
+        let d_gate_up = swiglu_backward(&da.ok_or_else(needed)?, &s.gate_up)?;
+        let normed = rms_norm(&s.middle, &w.post_norm, eps)?;
+        let (dn, gate_up) = lora_linear_backward(&d_gate_up, &normed, &w.gate_up, &parts.gate_up, &s.us[2], scale, true)?;
+        let d_middle = rms_norm_backward(&dn.ok_or_else(needed)?, &s.middle, &w.post_norm, eps, dy)?;
+        let flat = s.o.reshape((t, self.config.q_rows()))?;
+        let (d_o, o) = lora_linear_backward(&d_middle, &flat, &w.o, &parts.o, &s.us[1], scale, true)?;
+        let d_o = d_o.ok_or_else(needed)?.reshape(s.o.dims())?;
+        let (dq, dk, dv) = attention_backward(&d_o, &s.q, &s.k, &s.v, &s.o, &s.lse, spans)?;
+        let d_qkv = join_rope_backward(&dq, &dk, &dv, positions, &self.rope)?;
+        let normed = rms_norm(&s.x, &w.input_norm, eps)?;
+        let (dn, qkv) = lora_linear_backward(&d_qkv, &normed, &w.qkv, &parts.qkv, &s.us[0], scale, want_dx)?;
+        let dx = dn.map(|dn| rms_norm_backward(&dn, &s.x, &w.input_norm, eps, &d_middle)).transpose()?;
+        let all: Vec<(Tensor, Tensor)> = [qkv, o, gate_up, down].into_iter().flatten().collect();
+        let all = all.try_into().map_err(|_| ModelError::Generation("a block has other than seven adapted linears".into()))?;
+        Ok((dx, all))
+    }
+}
+
+fn scale(adapter: Option<&Adapter>) -> f64 {
+    adapter.map_or(0.0, Adapter::scale)
+}

@@ -1,0 +1,211 @@
+//! Format `bare_json`: one JSON object `{"name": ..., "arguments": {...}}`, or a list of them; `[]` for no call.
+//!
+//! In: a problem, or the text a model wrote. Out: messages, or both readings of the text. The strict reading decides accuracy
+//! and reward (arXiv 2509.04518: the whole output must be the JSON); the lenient one only explains what went wrong.
+
+use serde_json::Value;
+use whetstone_domain::{Message, ParseFailure, ParseReport, Problem, Role, ToolCall};
+
+use super::json::{DuplicateKeys, Reader, failure, write_call};
+use super::signature::signature;
+
+const SYSTEM: &str = "You call functions. Answer with JSON only: {\"name\": ..., \"arguments\": {...}} for one call, \
+a list of such objects for several calls, [] if no function fits.";
+
+/// Worked examples: a call of the only tool, a call among several with a list and an enum, and no call.
+/// Their tools occur in no task set, and no value of theirs is a likely answer.
+const EXAMPLES: [(&str, &str); 3] = [
+    (
+        "Functions:\nbrew_tea(kind: string, cups: integer, sugar: boolean = false) - Brew tea\n\
+         Request: Three cups of oolong, please.",
+        "{\"name\": \"brew_tea\", \"arguments\": {\"kind\": \"oolong\", \"cups\": 3}}",
+    ),
+    (
+        "Functions:\nwater_plant(plant: string, litres: number) - Water a plant\n\
+         tag_photos(ids: integer[], label: string, album: \"private\"|\"shared\"?) - Put a label on photos\n\
+         Request: Label photos 12 and 40 as sunset in my shared album.",
+        "{\"name\": \"tag_photos\", \"arguments\": {\"ids\": [12, 40], \"label\": \"sunset\", \"album\": \"shared\"}}",
+    ),
+    (
+        "Functions:\nwater_plant(plant: string, litres: number) - Water a plant\nRequest: Who painted the Mona Lisa?",
+        "[]",
+    ),
+];
+
+/// See [`super::render`].
+pub fn render(problem: &Problem) -> Vec<Message> {
+    let mut messages = vec![Message::new(Role::System, SYSTEM)];
+    for (user, assistant) in EXAMPLES {
+        messages.push(Message::new(Role::User, user));
+        messages.push(Message::new(Role::Assistant, assistant));
+    }
+    messages.push(Message::new(Role::User, question(problem)));
+    messages
+}
+
+/// The problem's own turn. A system line or earlier turns of its own are folded into it.
+fn question(problem: &Problem) -> String {
+    let mut text = String::from("Functions:\n");
+    for tool in &problem.tools {
+        text.push_str(&signature(tool));
+        text.push('\n');
+    }
+    let (last, earlier) = match problem.messages.split_last() {
+        Some((last, earlier)) => (last.content.as_str(), earlier),
+        None => ("", &[][..]),
+    };
+    for message in earlier {
+        let who = match message.role {
+            Role::System => "Instructions",
+            Role::User => "User",
+            Role::Assistant => "Assistant",
+            Role::Tool => "Result",
+        };
+        text.push_str(&format!("{who}: {}\n", message.content.trim()));
+    }
+    text.push_str("Request: ");
+    text.push_str(last.trim());
+    text
+}
+
+/// See [`super::write`].
+pub fn write(calls: &[ToolCall]) -> String {
+    let mut out = String::new();
+    if let [call] = calls {
+        write_call(call, &mut out);
+        return out;
+    }
+    out.push('[');
+    for (i, call) in calls.iter().enumerate() {
+        out.push_str(if i > 0 { ", " } else { "" });
+        write_call(call, &mut out);
+    }
+    out.push(']');
+    out
+}
+
+/// See [`super::parse`].
+pub fn parse(text: &str) -> ParseReport {
+    let strict = strict(text);
+    let lenient = match &strict {
+        Ok(calls) => Some(calls.clone()),
+        Err(_) => lenient(text).map(|found| found.calls),
+    };
+    ParseReport { strict, lenient }
+}
+
+/// The whole trimmed text is one call, a list of calls, or no call: `[]`, or words without any brace or bracket
+/// (dashboard rule of no call).
+fn strict(text: &str) -> Result<Vec<ToolCall>, ParseFailure> {
+    if !text.contains(['{', '[']) {
+        return Ok(Vec::new());
+    }
+    let end = text.trim_end().len();
+    let text = &text[..end];
+    let start = end - text.trim_start().len();
+    let mut reader = Reader::at(text, start, DuplicateKeys::Refuse);
+    let mut calls = Vec::new();
+    match text.as_bytes().get(start) {
+        Some(b'{') => calls.push(strict_call(&mut reader, 0)?),
+        Some(b'[') => {
+            reader.take(b'[');
+            reader.items(|r| strict_call(r, 1).map(|call| calls.push(call)))?;
+        }
+        _ => return failure(start, "text before the JSON"),
+    }
+    match reader.peek() {
+        None => Ok(calls),
+        Some(_) => failure(reader.position(), "text after the JSON"),
+    }
+}
+
+fn strict_call(reader: &mut Reader<'_>, depth: usize) -> Result<ToolCall, ParseFailure> {
+    let at = reader.position();
+    let Value::Object(mut map) = reader.value(depth)? else {
+        return failure(at, "a call must be an object with \"name\" and \"arguments\"");
+    };
+    let name = match map.shift_remove("name") {
+        Some(Value::String(name)) => name,
+        Some(_) => return failure(at, "\"name\" must be a string"),
+        None => return failure(at, "the call has no \"name\""),
+    };
+    let arguments = match map.shift_remove("arguments") {
+        Some(Value::Object(arguments)) => arguments,
+        Some(_) => return failure(at, "\"arguments\" must be an object"),
+        None => return failure(at, "the call has no \"arguments\""),
+    };
+    match map.keys().next() {
+        Some(key) => failure(at, format!("the call has an unknown key {key:?}")),
+        None => Ok(ToolCall { name, arguments }),
+    }
+}
+
+/// What the forgiving reader found, and where.
+struct Found {
+    calls: Vec<ToolCall>,
+    bytes: usize,
+}
+
+/// The first object or list that makes calls, wherever it stands; else an empty list if there is one.
+/// Work is bounded by a multiple of the text's length, however many brackets it opens.
+fn lenient(text: &str) -> Option<Found> {
+    let mut budget = 16 * text.len() + 1024;
+    let mut refusal = None;
+    for (start, _) in text.match_indices(['{', '[']) {
+        let mut reader = Reader::at(text, start, DuplicateKeys::LastWins);
+        let value = reader.value(0);
+        let bytes = reader.position() - start;
+        if let Ok(value) = value
+            && let Some(calls) = lenient_calls(value)
+        {
+            if !calls.is_empty() {
+                return Some(Found { calls, bytes });
+            }
+            refusal.get_or_insert(Found { calls, bytes });
+        }
+        match budget.checked_sub(bytes) {
+            Some(left) => budget = left,
+            None => break,
+        }
+    }
+    refusal
+}
+
+fn lenient_calls(value: Value) -> Option<Vec<ToolCall>> {
+    match value {
+        Value::Array(items) => items.into_iter().map(lenient_call).collect(),
+        one => lenient_call(one).map(|call| vec![call]),
+    }
+}
+
+fn lenient_call(value: Value) -> Option<ToolCall> {
+    let Value::Object(mut map) = value else { return None };
+    let Some(Value::String(name)) = map.remove("name") else { return None };
+    match map.remove("arguments").or_else(|| map.remove("parameters")) {
+        Some(Value::Object(arguments)) => Some(ToolCall { name, arguments }),
+        _ => None,
+    }
+}
+
+/// See [`super::parse_progress`].
+pub fn parse_progress(text: &str) -> f64 {
+    let text = text.trim();
+    let mut reader = Reader::at(text, 0, DuplicateKeys::Refuse);
+    let position = match reader.value(0) {
+        Ok(_) if reader.peek().is_none() => return 1.0,
+        Ok(_) => reader.position(),
+        Err(failure) => failure.position,
+    };
+    // an end that comes too early leaves every character before it right
+    position as f64 / (text.len() + usize::from(position == text.len())).max(1) as f64
+}
+
+/// See [`super::call_share`].
+pub fn call_share(text: &str) -> f64 {
+    let text = text.trim();
+    lenient(text).map_or(0.0, |found| found.bytes as f64 / text.len().max(1) as f64)
+}
+
+#[cfg(test)]
+#[path = "bare_json_tests.rs"]
+mod tests;

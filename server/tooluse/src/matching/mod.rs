@@ -1,0 +1,151 @@
+//! Station *reward*, first half: are these calls right, and if not, which argument is wrong and how.
+//!
+//! In: a problem and the calls that a model made. Out: yes or no by the task set's own rule, and a verdict per argument.
+//! Does not parse text and awards nothing.
+
+pub mod bfcl;
+mod explain;
+pub mod python;
+
+pub use explain::{ArgumentVerdict, CallExplanation, Explanation, Verdict, explain};
+
+use serde_json::{Map, Value};
+use whetstone_domain::{Accepted, ExpectedCall, Matcher, Problem, Tool, ToolCall};
+
+/// True when the calls are right by the problem's own matcher.
+///
+/// No calls are right exactly where none is expected; that is also BFCL's rule for `irrelevance`, for which the caller
+/// passes no calls when the text does not decode.
+pub fn matches(problem: &Problem, calls: &[ToolCall]) -> bool {
+    if problem.expected.is_no_call() {
+        return calls.is_empty();
+    }
+    match problem.matcher {
+        Matcher::Bfcl => bfcl::check(problem, calls).unwrap_or(false),
+        Matcher::BfclIrrelevance => calls.is_empty(),
+        Matcher::Exact => exact(&problem.expected.calls, calls),
+    }
+}
+
+/// Calls that are right, as a model should write them: the first accepted value of every argument that must be given.
+///
+/// Where the matcher is BFCL's, accepted objects list the accepted values per key; the first one of each is written.
+pub fn canonical(problem: &Problem) -> Vec<ToolCall> {
+    problem.expected.calls.iter().map(|expected| canonical_call(problem, expected)).collect()
+}
+
+fn canonical_call(problem: &Problem, expected: &ExpectedCall) -> ToolCall {
+    if problem.matcher == Matcher::Exact {
+        return expected.canonical();
+    }
+    let tool = tool_of(problem, &expected.name);
+    let mut arguments = Map::new();
+    for (key, accepted) in &expected.arguments {
+        let required = tool.is_some_and(|t| is_required(t, key));
+        if accepted.optional && !required {
+            continue;
+        }
+        // BFCL writes "" for "may be omitted"; where it is the only value, or the first of a required string, it is a value
+        let first = accepted.values.iter().find(|v| !accepted.optional || v.as_str() != Some("")).or(accepted.values.first());
+        if let Some(value) = first {
+            arguments.insert(key.clone(), plain(value, tool.and_then(|t| property(t, key))));
+        }
+    }
+    ToolCall { name: expected.name.clone(), arguments }
+}
+
+/// An accepted value of BFCL as it would be written: objects there hold a list of accepted values per key.
+fn plain(value: &Value, property: Option<&Value>) -> Value {
+    let unlisted = |map: &Map<String, Value>| {
+        let kept = map.iter().filter_map(|(k, v)| match v {
+            Value::Array(options) if options.iter().any(|o| o.as_str() == Some("")) => None,
+            Value::Array(options) => options.first().map(|o| (k.clone(), o.clone())),
+            other => Some((k.clone(), other.clone())),
+        });
+        Value::Object(kept.collect())
+    };
+    let kind = |p: Option<&Value>| p.and_then(|p| p.get("type")).and_then(Value::as_str).and_then(python::Type::of_schema);
+    match (value, kind(property)) {
+        (Value::Object(map), Some(python::Type::Dict)) => unlisted(map),
+        (Value::Array(items), Some(python::Type::List))
+            if kind(property.and_then(|p| p.get("items"))) == Some(python::Type::Dict) =>
+        {
+            items.iter().map(|item| item.as_object().map_or_else(|| item.clone(), unlisted)).collect()
+        }
+        _ => value.clone(),
+    }
+}
+
+/// The paper's rule (arXiv 2509.04518): names and arguments equal to the first accepted values, calls in any order.
+/// Numbers are equal by value, as in JSON: 5 and 5.0 are the same, `true` and 1 are not.
+fn exact(expected: &[ExpectedCall], calls: &[ToolCall]) -> bool {
+    let mut open: Vec<&ToolCall> = calls.iter().collect();
+    // no call that keeps to one expectation keeps to a different one unless optional arguments overlap, so first come, first served,
+    // the expectations with fewest freedoms first
+    let mut order: Vec<&ExpectedCall> = expected.iter().collect();
+    order.sort_by_key(|e| e.arguments.iter().filter(|(_, a)| a.optional).count());
+    expected.len() == calls.len()
+        && order.into_iter().all(|e| {
+            let found = open.iter().position(|call| exact_call(e, call));
+            found.map(|i| open.swap_remove(i)).is_some()
+        })
+}
+
+fn exact_call(expected: &ExpectedCall, call: &ToolCall) -> bool {
+    call.name == expected.name
+        && call.arguments.iter().all(|(k, v)| accepted(expected, k).is_some_and(|a| exact_value(a, v)))
+        && expected.arguments.iter().all(|(k, a)| a.optional || call.arguments.contains_key(k))
+}
+
+fn exact_value(accepted: &Accepted, value: &Value) -> bool {
+    accepted.values.first().is_some_and(|first| python::json_equal(first, value))
+}
+
+/// Checks that every accepted value of an argument is accepted by the matcher that will be asked, canonical form included.
+pub(crate) fn accepts_itself(matcher: Matcher, property: &Value, accepted: &Accepted) -> Result<(), String> {
+    if matcher == Matcher::Exact {
+        return Ok(());
+    }
+    for value in &accepted.values {
+        let written = plain(value, Some(property));
+        match bfcl::check_value(property, &accepted.values, &written) {
+            Ok(bfcl::ValueCheck::Right) => {}
+            Ok(_) => return Err(format!("{written} does not fit the argument's type {}", kind_name(property))),
+            Err(bfcl::Raised) => {
+                return Err(format!(
+                    "BFCL's matcher cannot judge the argument's type {} (arrays need \"items\"); use \"matcher\": \"exact\"",
+                    kind_name(property)
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn kind_name(property: &Value) -> String {
+    property.get("type").map_or_else(|| "(none)".into(), Value::to_string)
+}
+
+/// The offered tool of this name.
+pub(crate) fn tool_of<'a>(problem: &'a Problem, name: &str) -> Option<&'a Tool> {
+    problem.tools.iter().find(|t| t.name == name)
+}
+
+/// The schema of one argument.
+pub(crate) fn property<'a>(tool: &'a Tool, key: &str) -> Option<&'a Value> {
+    tool.parameters.get("properties")?.get(key)
+}
+
+/// True when the tool's schema requires the argument.
+pub(crate) fn is_required(tool: &Tool, key: &str) -> bool {
+    tool.parameters.get("required").and_then(Value::as_array).is_some_and(|r| r.iter().any(|x| x == key))
+}
+
+/// What is accepted for one argument.
+pub(crate) fn accepted<'a>(expected: &'a ExpectedCall, key: &str) -> Option<&'a Accepted> {
+    expected.arguments.iter().find(|(k, _)| k == key).map(|(_, a)| a)
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,52 @@
+//! Lines of a file that anybody may have written: bounded in length, checked for encoding, never all in memory.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use super::TaskError;
+
+/// Longer lines are refused. Bytes.
+pub const LONGEST_LINE: usize = 1 << 20;
+
+/// Calls `each` with the 1-based number of every line that is not blank, and its text or why it has none.
+pub fn for_each(path: &Path, mut each: impl FnMut(usize, Result<&str, String>)) -> Result<(), TaskError> {
+    let unreadable = |source| TaskError::Read { path: path.to_owned(), source };
+    let mut file = BufReader::new(File::open(path).map_err(unreadable)?);
+    let (mut line, mut length) = (Vec::new(), 0usize);
+    let mut number = 1;
+    loop {
+        let chunk = file.fill_buf().map_err(unreadable)?;
+        let at_end = chunk.is_empty();
+        let newline = chunk.iter().position(|&b| b == b'\n');
+        let part = &chunk[..newline.unwrap_or(chunk.len())];
+        length += part.len();
+        // of an overlong line only the length is kept
+        if length <= LONGEST_LINE {
+            line.extend_from_slice(part);
+        }
+        let used = part.len() + usize::from(newline.is_some());
+        if newline.is_some() || (at_end && length > 0) {
+            let bytes = if number == 1 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line) } else { &line };
+            if length > LONGEST_LINE {
+                each(number, Err(format!("the line is {length} bytes long; at most {LONGEST_LINE} are read")));
+            } else if !bytes.trim_ascii().is_empty() {
+                each(number, text(bytes));
+            }
+            number += 1;
+            line.clear();
+            length = 0;
+        }
+        if at_end {
+            return Ok(());
+        }
+        file.consume(used);
+    }
+}
+
+fn text(bytes: &[u8]) -> Result<&str, String> {
+    if let Some(at) = bytes.iter().position(|&b| b == 0) {
+        return Err(format!("byte {at} of the line is NUL; the file must be UTF-8 text"));
+    }
+    std::str::from_utf8(bytes).map_err(|e| format!("byte {} of the line is not UTF-8", e.valid_up_to()))
+}
