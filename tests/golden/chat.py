@@ -7,7 +7,6 @@ import json, sys
 from transformers import AutoTokenizer
 
 
-
 def says(role):
     return lambda text: {"role": role, "content": text}
 

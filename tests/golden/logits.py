@@ -1,10 +1,10 @@
-"""Last-position logits of three prompts: logits.py HF_FOLDER OUT.json   (needs torch, transformers)
+"""Last-position logits of three prompts: logits.py HF_FOLDER OUT.json MODEL.gguf   (needs torch, transformers)
 
-HF_FOLDER holds the f32 weights that hf_model.py dequantised from the GGUF. Prompts are token ids, so no tokenizer takes part. Writes
-[{"name", "ids", "stride", "logits" (every stride-th of the last position, from 0), "argmax", "logsumexp", "top5": [[id, logit]]}],
-computed by transformers in f32 with eager attention.
+HF_FOLDER holds the f32 weights that transformers dequantised from MODEL.gguf, which is read for its sha256 only. Prompts are token ids, so no
+tokenizer takes part. Writes {"gguf_sha256", "cases": [{"name", "ids", "stride", "logits" (every stride-th of the last position, from 0), "argmax",
+"logsumexp", "top5": [[id, logit]]}]}, computed by transformers in f32 with eager attention; f64 differs by at most 3e-5.
 """
-import json, sys
+import hashlib, json, sys
 import torch
 from transformers import AutoModelForCausalLM
 
@@ -20,6 +20,8 @@ PROMPTS = {
 
 def main():
     torch.set_num_threads(2)
+    with open(sys.argv[3], "rb") as f:
+        sha256 = hashlib.file_digest(f, "sha256").hexdigest()
     model = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.float32, attn_implementation="eager").eval()
     rows = []
     for name, ids in PROMPTS.items():
@@ -30,7 +32,7 @@ def main():
                      "logsumexp": float(last.double().logsumexp(-1)), "top5": [[i, v] for i, v in zip(top.indices.tolist(), top.values.tolist())]})
         print(name, len(ids), "ids -> argmax", rows[-1]["argmax"], "logsumexp", rows[-1]["logsumexp"])
     with open(sys.argv[2], "w") as f:
-        f.write("[\n" + ",\n".join(json.dumps(r) for r in rows) + "\n]\n")
+        f.write(f'{{"gguf_sha256": "{sha256}",\n"cases": [\n' + ",\n".join(json.dumps(r) for r in rows) + "\n]}\n")
 
 
 if __name__ == "__main__":

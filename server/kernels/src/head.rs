@@ -141,7 +141,7 @@ pub(crate) fn log_sum_exp(row: &[f32]) -> (f32, f32) {
     }
     let max = lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max);
     let sum = sum_by(row.len(), |i| exp(row[i] - max));
-    let weighted = sum_by(row.len(), |i| exp(row[i] - max) * (row[i] - max));
+    let weighted = sum_by(row.len(), |i| exp(row[i] - max) * (row[i] - max).max(-1e30)); // 0 * -inf is not a number
     (max + sum.ln(), sum.ln() - weighted / sum)
 }
 

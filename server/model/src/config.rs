@@ -193,7 +193,10 @@ impl ModelConfig {
         self.eos_token_ids.sort_unstable();
         self.eos_token_ids.dedup();
         if let Some(id) = self.eos_token_ids.iter().find(|&&id| id as usize >= self.vocab_size) {
-            return fail(format!("`eos_token_id` {id} is outside a vocabulary of {}", self.vocab_size));
+            return fail(format!(
+                "`eos_token_id` {id} is outside a vocabulary of {}",
+                self.vocab_size
+            ));
         }
         Ok(self)
     }

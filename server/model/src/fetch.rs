@@ -86,11 +86,7 @@ pub struct ListedModel {
 }
 
 /// Fetches a known model into `models_dir` unless it is there; returns what [`Base::load`] takes.
-pub fn fetch(
-    name: &str,
-    models_dir: &Path,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<PathBuf> {
+pub fn fetch(name: &str, models_dir: &Path, progress: &mut dyn FnMut(Progress)) -> Result<PathBuf> {
     fetch_from(&Sources::from_env(), name, models_dir, progress)
 }
 
@@ -188,7 +184,8 @@ pub fn list(models_dir: &Path) -> Result<Vec<ListedModel>> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         Err(e) => return Err(fail()(e)),
     };
-    let mut names: Vec<_> = entries.iter().filter_map(|e| e.file_name().into_string().ok()).collect();
+    let mut names: Vec<_> =
+        entries.iter().filter_map(|e| e.file_name().into_string().ok()).collect();
     names.sort_unstable();
     for name in names {
         let Some(path) = present(models_dir, &name) else { continue };

@@ -212,7 +212,9 @@ impl Gguf {
             None => Ok(None),
             Some(Value::F32(x)) => Ok(x.to_string().parse().ok()),
             Some(Value::F64(x)) => Ok(Some(*x)),
-            Some(v) => Err(ModelError::config(&self.path, format!("`{key}` is not a float: {v:?}"))),
+            Some(v) => {
+                Err(ModelError::config(&self.path, format!("`{key}` is not a float: {v:?}")))
+            }
         }
     }
 }
@@ -282,15 +284,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unpermute_undoes_the_converters_permutation() {
-        // Two heads of width 8, one column; row r holds r. llama.cpp: reshape(H, 2, D/2).swap(1, 2).
+    fn unpermute_undoes_the_converters_permutation() -> Result<()> {
+        // Row r holds r. llama.cpp: reshape(H, 2, D/2, E).swapaxes(1, 2).
         let (heads, d) = (2usize, 8usize);
         let rows: Vec<f32> = (0u8..16).map(f32::from).collect();
-        let original = Tensor::from_vec(rows, (heads * d, 1), &Device::Cpu).unwrap();
-        let permuted = original.reshape((heads, 2, d / 2, 1)).unwrap().transpose(1, 2).unwrap();
-        let permuted = permuted.contiguous().unwrap().reshape((heads * d, 1)).unwrap();
-        let back = unpermute(&permuted, heads).unwrap();
-        assert_eq!(back.to_vec2::<f32>().unwrap(), original.to_vec2::<f32>().unwrap());
-        assert_ne!(permuted.to_vec2::<f32>().unwrap(), original.to_vec2::<f32>().unwrap());
+        let original = Tensor::from_vec(rows, (heads * d, 1), &Device::Cpu)?;
+        let permuted = original.reshape((heads, 2, d / 2, 1))?.transpose(1, 2)?;
+        let permuted = permuted.contiguous()?.reshape((heads * d, 1))?;
+        assert_ne!(permuted.to_vec2::<f32>()?, original.to_vec2::<f32>()?);
+        let back = unpermute(&permuted, heads)?;
+        assert_eq!(back.to_vec2::<f32>()?, original.to_vec2::<f32>()?);
+        Ok(())
     }
 }

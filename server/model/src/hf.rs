@@ -68,10 +68,12 @@ fn chat_template(folder: &Path) -> Result<ChatTemplate> {
         (None, Some(Templates::One(source))) => source,
         (None, Some(Templates::Named(named))) => {
             let names: Vec<_> = named.iter().map(|t| t.name.clone()).collect();
-            named.into_iter().find(|t| t.name == "default").map(|t| t.template).ok_or_else(|| {
-                let reason = format!("`chat_template` has no entry `default`, only {names:?}");
-                ModelError::config(&path, reason)
-            })?
+            named.into_iter().find(|t| t.name == "default").map(|t| t.template).ok_or_else(
+                || {
+                    let reason = format!("`chat_template` has no entry `default`, only {names:?}");
+                    ModelError::config(&path, reason)
+                },
+            )?
         }
         (None, None) => {
             let what = "no chat_template.jinja and no `chat_template`: a base without chat format";

@@ -52,8 +52,9 @@ impl Tokenizer {
     /// Reads a tokenizer.json.
     pub fn from_file(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(ModelError::io("read the tokenizer", path))?;
-        let inner = tokenizers::Tokenizer::from_bytes(&bytes)
-            .map_err(|e| ModelError::tokenizer(path, format!("not a usable tokenizer.json: {e}")))?;
+        let inner = tokenizers::Tokenizer::from_bytes(&bytes).map_err(|e| {
+            ModelError::tokenizer(path, format!("not a usable tokenizer.json: {e}"))
+        })?;
         Self::new(path, inner)
     }
 
@@ -66,7 +67,9 @@ impl Tokenizer {
         let Vocabulary { model, pre, tokens, merges, token_types } = vocabulary;
         let fail = |reason: String| ModelError::tokenizer(path, reason);
         if model != "gpt2" {
-            return Err(fail(format!("kind `{model}` is not supported, only byte-level BPE `gpt2`")));
+            return Err(fail(format!(
+                "kind `{model}` is not supported, only byte-level BPE `gpt2`"
+            )));
         }
         let splitter = Splitter::from_name(&pre).ok_or_else(|| {
             let known = "smollm, qwen2, llama-bpe";
@@ -128,9 +131,9 @@ impl Tokenizer {
     /// tokens such as `<|im_end|>`.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> String {
         // Only a decoder outside byte-level BPE can fail; then the raw pieces are the best text.
-        self.inner.decode(ids, skip_special).unwrap_or_else(|_| {
-            ids.iter().filter_map(|&id| self.inner.id_to_token(id)).collect()
-        })
+        self.inner
+            .decode(ids, skip_special)
+            .unwrap_or_else(|_| ids.iter().filter_map(|&id| self.inner.id_to_token(id)).collect())
     }
 
     /// Text of one token, for display; part of a character becomes U+FFFD.
@@ -185,9 +188,15 @@ impl Splitter {
             Split::new(pattern, SplitDelimiterBehavior::Isolated, false)
         };
         let parts = match self {
-            Self::SmolLm => vec![Digits::new(true).into(), ByteLevel::new(false, true, true).into()],
-            Self::Qwen2 => vec![regex(QWEN2_SPLIT)?.into(), ByteLevel::new(false, false, false).into()],
-            Self::Llama3 => vec![regex(LLAMA3_SPLIT)?.into(), ByteLevel::new(false, true, false).into()],
+            Self::SmolLm => {
+                vec![Digits::new(true).into(), ByteLevel::new(false, true, true).into()]
+            }
+            Self::Qwen2 => {
+                vec![regex(QWEN2_SPLIT)?.into(), ByteLevel::new(false, false, false).into()]
+            }
+            Self::Llama3 => {
+                vec![regex(LLAMA3_SPLIT)?.into(), ByteLevel::new(false, true, false).into()]
+            }
         };
         Ok(Sequence::new(parts).into())
     }

@@ -66,8 +66,9 @@ impl Weights {
         config: &ModelConfig,
         get: &mut dyn FnMut(&str, &[usize]) -> Result<Tensor>,
     ) -> Result<Self> {
-        let &ModelConfig { hidden_size: e, intermediate_size: f, head_dim: d, vocab_size: v, .. } =
-            config;
+        let &ModelConfig {
+            hidden_size: e, intermediate_size: f, head_dim: d, vocab_size: v, ..
+        } = config;
         let (q_rows, kv_rows) = (config.q_rows(), config.kv_rows());
         let embed = get("model.embed_tokens.weight", &[v, e])?; // [V, E]
         let mut layers = Vec::new();

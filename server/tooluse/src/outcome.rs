@@ -67,3 +67,104 @@ pub(crate) fn same_names(expected: &Expected, calls: &[ToolCall]) -> bool {
     made.sort_unstable();
     wanted == made
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{format, predict};
+    use serde_json::json;
+    use whetstone_domain::{Accepted, ExpectedCall, Tool, config::Format};
+
+    /// Offers `f(a: integer, b?)` and `g()`; expects `f` once per entry, with that value of `a`.
+    fn problem(expected: &[i64]) -> Problem {
+        let parameters = json!({"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "string"}}, "required": ["a"]});
+        let tool = |name: &str, parameters| Tool { name: name.into(), description: String::new(), parameters };
+        let calls = expected.iter().map(|&a| ExpectedCall {
+            name: "f".into(),
+            arguments: vec![("a".into(), Accepted { values: vec![json!(a)], optional: false })],
+        });
+        Problem {
+            id: "p".into(),
+            messages: vec![],
+            tools: vec![tool("f", parameters), tool("g", json!({}))],
+            expected: Expected { calls: calls.collect() },
+            matcher: Matcher::Bfcl,
+            domain: String::new(),
+            difficulty: 0,
+        }
+    }
+
+    fn judged(problem: &Problem, text: &str, stop: StopReason) -> Outcome {
+        judge(problem, text, &format::parse(Format::BareJson, text), stop)
+    }
+
+    const F: &str = "{\"name\": \"f\", \"arguments\": {\"a\": 1}}";
+
+    #[test]
+    fn every_rung_is_reached_by_the_first_thing_that_is_wrong() {
+        let (one, two, none) = (problem(&[1]), problem(&[1, 2]), problem(&[]));
+        for (problem, text, rung) in [
+            (&one, "I will not.", Outcome::NoCall),
+            (&one, "[]", Outcome::NoCall),
+            (&one, "", Outcome::NoCall),
+            (&one, "{\"name\": \"f\"", Outcome::BadJson),
+            (&none, "{", Outcome::BadJson),
+            (&one, &format!("Sure: {F}"), Outcome::ExtraText),
+            (&none, &format!("{F}."), Outcome::ExtraText),
+            (&none, F, Outcome::UnwantedCall),
+            (&one, "{\"name\": \"h\", \"arguments\": {\"a\": 1}}", Outcome::UnknownTool),
+            (&one, "{\"name\": \"f\", \"arguments\": {\"a\": \"1\"}}", Outcome::SchemaInvalid),
+            (&one, "{\"name\": \"f\", \"arguments\": {}}", Outcome::SchemaInvalid),
+            (&one, "{\"name\": \"g\", \"arguments\": {}}", Outcome::WrongTool),
+            (&two, F, Outcome::WrongCount),
+            (&one, &format!("[{F}, {F}]"), Outcome::WrongCount),
+            (&one, "{\"name\": \"f\", \"arguments\": {\"a\": 1, \"b\": \"x\"}}", Outcome::WrongArgs),
+            (&one, "{\"name\": \"f\", \"arguments\": {\"a\": 2}}", Outcome::WrongValues),
+            (&two, &format!("[{F}, {F}]"), Outcome::WrongValues),
+            (&one, F, Outcome::Correct),
+            (&one, &format!("[{F}]"), Outcome::Correct),
+            (&none, "[]", Outcome::RefusedOk),
+            (&none, "No tool can do that.", Outcome::RefusedOk),
+        ] {
+            assert_eq!(judged(problem, text, StopReason::Eos), rung, "{text}");
+            assert_eq!(judged(problem, text, StopReason::Length), Outcome::Truncated, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_correct_call_is_correct_whatever_its_schema_says() {
+        let mut p = problem(&[1]);
+        p.tools[0].parameters["properties"]["a"]["minimum"] = json!(5);
+        assert_eq!(judged(&p, F, StopReason::Eos), Outcome::Correct);
+    }
+
+    #[test]
+    fn bfcl_irrelevance_counts_what_does_not_decode_as_right() {
+        let mut p = problem(&[]);
+        p.matcher = Matcher::BfclIrrelevance;
+        for stop in [StopReason::Eos, StopReason::Length] {
+            assert!(judged(&p, "{ garbage", stop).is_correct());
+            assert!(judged(&p, &format!("So: {F}"), stop).is_correct());
+            assert!(judged(&p, "no", stop).is_correct());
+            assert!(!judged(&p, F, stop).is_correct());
+        }
+        assert_eq!(judged(&p, "no", StopReason::Eos), Outcome::RefusedOk);
+        assert_eq!(judged(&p, F, StopReason::Eos), Outcome::UnwantedCall);
+    }
+
+    #[test]
+    fn a_prediction_carries_the_strict_reading() {
+        let p = problem(&[1]);
+        let read = |text: &str, stop| predict(Format::BareJson, &p, text, stop, 7);
+        let right = read(F, StopReason::Eos);
+        assert!(right.correct && right.name_correct && right.argument_score == Some(1.0) && right.tokens == 7);
+        let wrong = read("{\"name\": \"f\", \"arguments\": {\"a\": 2, \"b\": \"x\"}}", StopReason::Eos);
+        assert!(!wrong.correct && wrong.name_correct && wrong.argument_score == Some(0.0));
+        let silent = read("no", StopReason::Eos);
+        assert_eq!((silent.calls, silent.argument_score, silent.name_correct), (Some(vec![]), None, false));
+        assert_eq!(read("{", StopReason::Eos).calls, None);
+        // cut off: nothing that the scorer could count as right
+        let cut = read(F, StopReason::Length);
+        assert!(cut.calls.is_none() && !cut.correct && !cut.name_correct);
+    }
+}

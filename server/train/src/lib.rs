@@ -1,1 +1,26 @@
-//! train
+//! GRPO on tool-calling problems: rollout, advantage, loss, update, evaluation, checkpoint, and the loop that joins them.
+//!
+//! In: a config, a base model and task sets. Out: events for the store and checkpoints on disk. The loop reads aloud in
+//! [`trainer`]. Synchronous: one thread owns model and adapter.
+
+pub mod advantage;
+pub mod batch;
+pub mod checkpoint;
+pub mod error;
+pub mod evaluate;
+pub mod loss;
+pub mod metrics;
+pub mod optimizer;
+pub mod policy;
+pub mod pool;
+pub mod rng;
+pub mod rollout;
+pub mod step;
+pub mod trainer;
+pub mod warm_start;
+
+pub use error::{Result, TrainError};
+pub use evaluate::evaluate;
+pub use policy::Policy;
+pub use pool::Pool;
+pub use trainer::{Ending, Job, train};

@@ -9,27 +9,22 @@ use whetstone_domain::{Message, ParseFailure, ParseReport, Problem, Role, ToolCa
 use super::json::{DuplicateKeys, Reader, failure, write_call};
 use super::signature::signature;
 
-const SYSTEM: &str = "You call functions. Answer with JSON only: {\"name\": ..., \"arguments\": {...}} for one call, \
+const SYSTEM: &str = "Call functions by answering with JSON only: {\"name\": ..., \"arguments\": {...}}, \
 a list of such objects for several calls, [] if no function fits.";
 
-/// Worked examples: a call of the only tool, a call among several with a list and an enum, and no call.
-/// Their tools occur in no task set, and no value of theirs is a likely answer.
+/// Worked examples: a call of the only tool, a call among two with a list and an enum, and no call. Their tools occur in no task set.
 const EXAMPLES: [(&str, &str); 3] = [
     (
-        "Functions:\nbrew_tea(kind: string, cups: integer, sugar: boolean = false) - Brew tea\n\
-         Request: Three cups of oolong, please.",
+        "brew_tea(kind: string, cups: integer = 1) - Brew tea\nRequest: Three cups of oolong, please.",
         "{\"name\": \"brew_tea\", \"arguments\": {\"kind\": \"oolong\", \"cups\": 3}}",
     ),
     (
-        "Functions:\nwater_plant(plant: string, litres: number) - Water a plant\n\
-         tag_photos(ids: integer[], label: string, album: \"private\"|\"shared\"?) - Put a label on photos\n\
-         Request: Label photos 12 and 40 as sunset in my shared album.",
-        "{\"name\": \"tag_photos\", \"arguments\": {\"ids\": [12, 40], \"label\": \"sunset\", \"album\": \"shared\"}}",
+        "feed_cat(grams: integer) - Feed the cat\n\
+         tag_photos(ids: integer[], tag: string, album: \"private\"|\"shared\"?) - Tag photos\n\
+         Request: Tag photos 12 and 40 as sunset in my shared album.",
+        "{\"name\": \"tag_photos\", \"arguments\": {\"ids\": [12, 40], \"tag\": \"sunset\", \"album\": \"shared\"}}",
     ),
-    (
-        "Functions:\nwater_plant(plant: string, litres: number) - Water a plant\nRequest: Who painted the Mona Lisa?",
-        "[]",
-    ),
+    ("feed_cat(grams: integer) - Feed the cat\nRequest: Who painted the Mona Lisa?", "[]"),
 ];
 
 /// See [`super::render`].
@@ -45,7 +40,7 @@ pub fn render(problem: &Problem) -> Vec<Message> {
 
 /// The problem's own turn. A system line or earlier turns of its own are folded into it.
 fn question(problem: &Problem) -> String {
-    let mut text = String::from("Functions:\n");
+    let mut text = String::new();
     for tool in &problem.tools {
         text.push_str(&signature(tool));
         text.push('\n');
@@ -149,7 +144,7 @@ struct Found {
 /// The first object or list that makes calls, wherever it stands; else an empty list if there is one.
 /// Work is bounded by a multiple of the text's length, however many brackets it opens.
 fn lenient(text: &str) -> Option<Found> {
-    let mut budget = 16 * text.len() + 1024;
+    let mut budget = 4 * text.len() + 4096;
     let mut refusal = None;
     for (start, _) in text.match_indices(['{', '[']) {
         let mut reader = Reader::at(text, start, DuplicateKeys::LastWins);

@@ -163,7 +163,8 @@ pub(crate) fn same_text(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::String(text), other @ (Value::Number(_) | Value::Bool(_)))
         | (other @ (Value::Number(_) | Value::Bool(_)), Value::String(text)) => {
-            text.trim().to_lowercase() == other.to_string()
+            let written = other.to_string();
+            text.trim().to_lowercase() == written
         }
         _ => false,
     }

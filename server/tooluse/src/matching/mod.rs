@@ -7,6 +7,7 @@ pub mod bfcl;
 mod explain;
 pub mod python;
 
+pub(crate) use explain::same_text;
 pub use explain::{ArgumentVerdict, CallExplanation, Explanation, Verdict, explain};
 
 use serde_json::{Map, Value};
@@ -101,29 +102,27 @@ fn exact_value(accepted: &Accepted, value: &Value) -> bool {
     accepted.values.first().is_some_and(|first| python::json_equal(first, value))
 }
 
-/// Checks that every accepted value of an argument is accepted by the matcher that will be asked, canonical form included.
-pub(crate) fn accepts_itself(matcher: Matcher, property: &Value, accepted: &Accepted) -> Result<(), String> {
-    if matcher == Matcher::Exact {
-        return Ok(());
+/// Checks that every accepted value of an argument keeps to the tool's schema, and that the matcher takes it as written.
+pub(crate) fn accepts_itself(matcher: Matcher, tool: &Tool, key: &str, accepted: &Accepted) -> Result<(), String> {
+    let mut alone = tool.clone();
+    if let Some(schema) = alone.parameters.as_object_mut() {
+        schema.remove("required");
     }
     for value in &accepted.values {
-        let written = plain(value, Some(property));
-        match bfcl::check_value(property, &accepted.values, &written) {
-            Ok(bfcl::ValueCheck::Right) => {}
-            Ok(_) => return Err(format!("{written} does not fit the argument's type {}", kind_name(property))),
-            Err(bfcl::Raised) => {
-                return Err(format!(
-                    "BFCL's matcher cannot judge the argument's type {} (arrays need \"items\"); use \"matcher\": \"exact\"",
-                    kind_name(property)
-                ));
-            }
+        let property = property(tool, key);
+        let written = if matcher == Matcher::Exact { value.clone() } else { plain(value, property) };
+        let call = ToolCall { name: tool.name.clone(), arguments: Map::from_iter([(key.to_owned(), written.clone())]) };
+        crate::schema::check(&alone, &call).map_err(|reason| format!("breaks the tool's schema: {reason}"))?;
+        let (Some(property), Matcher::Bfcl) = (property, matcher) else { continue };
+        if bfcl::check_value(property, &accepted.values, &written) != Ok(bfcl::ValueCheck::Right) {
+            let kind = property.get("type").map_or_else(|| "(none)".into(), Value::to_string);
+            return Err(format!(
+                "{written} is refused by BFCL's matcher for type {kind} (one type name, arrays with \"items\"); mend the schema or \
+                 use \"matcher\": \"exact\""
+            ));
         }
     }
     Ok(())
-}
-
-fn kind_name(property: &Value) -> String {
-    property.get("type").map_or_else(|| "(none)".into(), Value::to_string)
 }
 
 /// The offered tool of this name.

@@ -262,7 +262,7 @@ fn solvable(mut problem: Problem) -> Result<Problem, Bad> {
             if problem.matcher == Matcher::Bfcl {
                 accepted.values.iter_mut().for_each(|value| list_keys(value, property));
             }
-            matching::accepts_itself(problem.matcher, property, accepted).map_err(|reason| (at, reason))?;
+            matching::accepts_itself(problem.matcher, tool, key, accepted).map_err(|reason| (at, reason))?;
         }
     }
     match matching::matches(&problem, &matching::canonical(&problem)) {

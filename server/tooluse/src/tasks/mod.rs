@@ -101,7 +101,7 @@ pub enum TaskError {
         /// The spec.
         spec: String,
         /// The first refusal.
-        first: Refusal,
+        first: Box<Refusal>,
         /// All of them.
         refused: Vec<Refusal>,
     },
@@ -154,7 +154,7 @@ fn collect(spec: &str, rows: Vec<Result<Row, Refusal>>, limit: Option<usize>) ->
         }
     }
     if problems.is_empty() && let Some(first) = refused.first().cloned() {
-        return Err(TaskError::AllRefused { spec, first, refused });
+        return Err(TaskError::AllRefused { spec, first: Box::new(first), refused });
     }
     problems.truncate(limit.unwrap_or(usize::MAX));
     match problems.is_empty() {

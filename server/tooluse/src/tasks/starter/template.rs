@@ -1,7 +1,5 @@
 //! Station *problem*, helper: phrasings. In: text with `{slots}` and the words for each slot; out: a request that reads like
-//! one (articles, capitals, full stops, now and then a greeting). Knows nothing of tools.
-
-use super::draw::Draw;
+//! one (articles, capitals, full stops). Knows nothing of tools.
 
 /// A stretch of a phrasing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,16 +21,24 @@ pub(super) struct Template {
 
 impl Template {
     /// Parse `text`; `index` knows the slots by name.
-    pub(super) fn parse(text: &str, mut index: impl FnMut(&str) -> Option<usize>) -> Result<Self, String> {
+    pub(super) fn parse(
+        text: &str,
+        mut index: impl FnMut(&str) -> Option<usize>,
+    ) -> Result<Self, String> {
         let mut pieces = Vec::new();
         let mut rest = text;
         while let Some(open) = rest.find('{') {
-            let close = rest[open..].find('}').ok_or("an opening brace without a closing one")? + open;
+            let close = rest[open..]
+                .find('}')
+                .ok_or("an opening brace without a closing one")?
+                + open;
             if open > 0 {
                 pieces.push(Piece::Text(rest[..open].to_owned()));
             }
             let slot = &rest[open + 1..close];
-            pieces.push(Piece::Slot(index(slot).ok_or_else(|| format!("unknown placeholder {{{slot}}}"))?));
+            pieces.push(Piece::Slot(
+                index(slot).ok_or_else(|| format!("unknown placeholder {{{slot}}}"))?,
+            ));
             rest = &rest[close + 1..];
         }
         if rest.contains('}') {
@@ -41,7 +47,10 @@ impl Template {
         if !rest.is_empty() {
             pieces.push(Piece::Text(rest.to_owned()));
         }
-        Ok(Self { pieces, source: text.to_owned() })
+        Ok(Self {
+            pieces,
+            source: text.to_owned(),
+        })
     }
 
     /// True when the phrasing asks for the parameter.
@@ -49,26 +58,36 @@ impl Template {
         self.pieces.contains(&Piece::Slot(index))
     }
 
-    /// True when every place of the slot is followed by a word, so that the number 1 would need another form of it.
+    /// True when some place of the slot is followed by a word, so that the number 1 would need another form of it.
     pub(super) fn counts_something(&self, index: usize) -> bool {
-        self.followers(index).any(|t| t.strip_prefix(' ').is_some_and(|t| t.starts_with(char::is_alphabetic)))
+        self.followers(index).any(|t| {
+            t.strip_prefix(' ')
+                .is_some_and(|t| t.starts_with(char::is_alphabetic))
+        })
     }
 
     /// True when the number may be spelled out: "in {n} days", but not "{n} km" or "{n}%".
     pub(super) fn may_spell_out(&self, index: usize) -> bool {
         self.followers(index).all(|t| {
-            let word: String = t.strip_prefix(' ').unwrap_or("").chars().take_while(|c| c.is_alphabetic()).collect();
+            let word: String = t
+                .strip_prefix(' ')
+                .unwrap_or("")
+                .chars()
+                .take_while(|c| c.is_alphabetic())
+                .collect();
             word.len() >= 4 && word.ends_with('s')
         })
     }
 
     fn followers(&self, index: usize) -> impl Iterator<Item = &str> {
-        self.pieces.iter().enumerate().filter(move |(_, p)| **p == Piece::Slot(index)).map(|(i, _)| {
-            match self.pieces.get(i + 1) {
+        self.pieces
+            .iter()
+            .enumerate()
+            .filter(move |(_, p)| **p == Piece::Slot(index))
+            .map(|(i, _)| match self.pieces.get(i + 1) {
                 Some(Piece::Text(t)) => t.as_str(),
                 _ => "",
-            }
-        })
+            })
     }
 
     /// The request with `words[slot]` in the places of the slots.
@@ -84,7 +103,7 @@ impl Template {
     }
 
     /// True when the last words are an unquoted value, to which a "thanks" would seem to belong.
-    fn ends_in_value(&self) -> bool {
+    pub(super) fn ends_in_value(&self) -> bool {
         let mut last = self.pieces.iter().rev();
         match last.next() {
             Some(Piece::Slot(_)) => true,
@@ -109,10 +128,16 @@ fn push_text(out: &mut String, text: &str) {
 fn push_value(out: &mut String, words: &str) {
     let sentence_start = out.trim_end().is_empty() || out.trim_end().ends_with(['.', '!', '?']);
     let article = ["a ", "an "].into_iter().find(|a| {
-        out.to_lowercase().strip_suffix(a).is_some_and(|head| head.is_empty() || head.ends_with([' ', '(', '"']))
+        out.to_lowercase()
+            .strip_suffix(a)
+            .is_some_and(|head| head.is_empty() || head.ends_with([' ', '(', '"']))
     });
     if let Some(article) = article {
-        let right = if starts_with_vowel_sound(words) { "an " } else { "a " };
+        let right = if starts_with_vowel_sound(words) {
+            "an "
+        } else {
+            "a "
+        };
         if right != article {
             let capital = out[out.len() - article.len()..].starts_with('A');
             out.truncate(out.len() - article.len());
@@ -134,71 +159,41 @@ fn starts_with_vowel_sound(words: &str) -> bool {
     let w = words.to_lowercase();
     let first = w.split([' ', '-']).next().unwrap_or("");
     if first.chars().next().is_some_and(|c| c.is_ascii_digit()) {
-        return first.starts_with('8') || first == "11" || first == "18" || first.starts_with("11:");
+        return first.starts_with('8')
+            || first == "11"
+            || first == "18"
+            || first.starts_with("11:");
     }
-    if ["uni", "use", "usa", "usb", "uk", "eu", "one", "once", "ut"].iter().any(|p| first.starts_with(p)) {
+    if ["uni", "use", "usa", "usb", "uk", "eu", "one", "once", "ut"]
+        .iter()
+        .any(|p| first.starts_with(p))
+    {
         return false;
     }
-    if ["hour", "honest", "heir", "honour", "html", "mp3", "mp4"].iter().any(|p| first.starts_with(p)) {
+    if ["hour", "honest", "heir", "honour", "html", "mp3", "mp4"]
+        .iter()
+        .any(|p| first.starts_with(p))
+    {
         return true;
     }
     first.starts_with(['a', 'e', 'i', 'o', 'u'])
 }
 
+/// Commands that terse requests begin with.
+const SHELL: [&str; 3] = ["ls", "mv", "rm"];
+
 /// First letter large, unless the first word is an identifier, an address or a file.
 fn capitalise(text: &str) -> String {
     let word = text.split_whitespace().next().unwrap_or("");
     let bare = word.trim_end_matches([',', '.', '?', '!', ':', ';']);
-    let plain = bare.chars().all(|c| c.is_alphabetic() || c == '\'' || c == '-')
-        && !bare.chars().skip(1).any(char::is_uppercase);
+    let plain = bare
+        .chars()
+        .all(|c| c.is_alphabetic() || c == '\'' || c == '-')
+        && !bare.chars().skip(1).any(char::is_uppercase)
+        && !SHELL.contains(&bare);
     let mut chars = text.chars();
     match chars.next() {
         Some(c) if plain && c.is_lowercase() => c.to_uppercase().chain(chars).collect(),
         _ => text.to_owned(),
     }
-}
-
-/// Words that start a sentence and are no names: only they are made small after "Hi, ".
-const OPENERS: [&str; 60] = [
-    "what", "what's", "how", "how's", "can", "could", "would", "will", "is", "are", "do", "does", "did", "which", "when", "where",
-    "who", "why", "please", "give", "show", "tell", "find", "get", "set", "make", "add", "put", "check", "convert",
-    "calculate", "compute", "work", "turn", "play", "book", "send", "create", "delete", "look", "list", "schedule",
-    "remind", "my", "the", "we", "we're", "if", "for", "in", "on", "at", "let", "let's", "search", "need", "move",
-    "cancel", "there", "rename",
-];
-
-/// In 15 of 100 requests a greeting before or a thanks behind.
-pub(super) fn dress(template: &Template, text: String, draw: &mut Draw) -> String {
-    let (dressed, in_front) = (draw.percent(15), draw.percent(60));
-    let kind = draw.below(64);
-    let polite = ["please", "thank", "hi ", "hi,", "hey", "hello", "quick"].iter().any(|w| text.to_lowercase().contains(w));
-    if !dressed || polite {
-        return text;
-    }
-    if in_front {
-        let question = text.ends_with('?');
-        let first = text.split_whitespace().next().unwrap_or("").to_lowercase();
-        let full = if question {
-            ["Quick question: ", "One question: ", "Hi there! ", "Hello! ", "Hey, quick one: "]
-        } else {
-            ["Hi there! ", "Hello! ", "Good morning! ", "Hey there. ", "Hello again. "]
-        };
-        let soft = ["Hi, ", "Hey, ", "Hello, ", "Okay, ", "Right, "];
-        let written_out = text.chars().nth(1).is_some_and(char::is_lowercase);
-        if written_out && OPENERS.contains(&first.as_str()) && kind % 2 == 0 {
-            let mut chars = text.chars();
-            let head = chars.next().map(|c| c.to_lowercase().to_string()).unwrap_or_default();
-            return format!("{}{head}{}", soft[kind % soft.len()], chars.as_str());
-        }
-        return format!("{}{text}", full[kind % full.len()]);
-    }
-    if template.ends_in_value() {
-        return text;
-    }
-    if text.ends_with(['.', '!', '?', '"']) {
-        let tail = [" Thanks!", " Thank you.", " Thanks a lot.", " Thanks in advance!", " Cheers!"];
-        return format!("{text}{}", tail[kind % tail.len()]);
-    }
-    let tail = [", please", ", thanks", ", thank you"];
-    format!("{text}{}", tail[kind % tail.len()])
 }

@@ -1,0 +1,69 @@
+//! What can end a run, in words for its owner.
+
+use std::path::PathBuf;
+
+/// Result of this crate.
+pub type Result<T> = std::result::Result<T, TrainError>;
+
+/// Why training or evaluation cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// A config value does not fit the task or the model.
+    #[error(transparent)]
+    Config(#[from] whetstone_domain::ConfigError),
+    /// The model failed.
+    #[error(transparent)]
+    Model(#[from] whetstone_model::error::ModelError),
+    /// A tensor operation failed.
+    #[error("tensor operation: {0}")]
+    Tensor(#[from] candle_core::Error),
+    /// No problem is left to learn from or to measure on.
+    #[error("{spec}: no problem fits: {dropped} of {of} have prompts longer than max_prompt_tokens = {limit}; raise it or bring shorter problems")]
+    NoProblems {
+        /// The task set.
+        spec: String,
+        /// Problems dropped for their length.
+        dropped: usize,
+        /// Problems it had.
+        of: usize,
+        /// The limit, tokens.
+        limit: usize,
+    },
+    /// Prompt and completion do not fit the model.
+    #[error("max_prompt_tokens + max_completion_length = {asked} tokens, but the model has only {limit} positions; lower one of them")]
+    TooLong {
+        /// Tokens asked for.
+        asked: usize,
+        /// Positions of the model.
+        limit: usize,
+    },
+    /// A checkpoint could not be written or read.
+    #[error("checkpoint {}: {reason}", path.display())]
+    Checkpoint {
+        /// Its folder.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A loss or gradient stopped being a number.
+    #[error("step {step}: {what} is not a finite number; lower learning_rate (now {learning_rate}) and resume from the last checkpoint")]
+    NotFinite {
+        /// The step.
+        step: usize,
+        /// Loss or gradient norm.
+        what: &'static str,
+        /// The learning rate in force.
+        learning_rate: f64,
+    },
+    /// The store refused an event.
+    #[error("the run's database: {0}")]
+    Store(String),
+    /// Compute threads could not be started.
+    #[error("cannot start {threads} compute threads: {reason}")]
+    Threads {
+        /// How many were asked for.
+        threads: usize,
+        /// Why.
+        reason: String,
+    },
+}

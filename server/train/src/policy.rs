@@ -1,0 +1,59 @@
+//! Station *prompt*: the base model with its tokenizer and template; problems in, prompt ids out; completions to text.
+
+use rayon::prelude::*;
+use whetstone_domain::{Problem, RunConfig, config::Format};
+use whetstone_model::transformer::Transformer;
+use whetstone_model::weights::Base;
+use whetstone_tooluse::format;
+
+use crate::error::{Result, TrainError};
+
+/// The frozen base and the words around it.
+pub struct Policy {
+    /// Tokenizer, template, name, sha256.
+    pub base: Base,
+    /// The weights, ready to run.
+    pub model: Transformer,
+    /// Tool format of prompts and answers.
+    pub format: Format,
+    /// Tokens that end a turn.
+    pub eos: Vec<u32>,
+}
+
+impl Policy {
+    /// Arranges `base` for prompts and completions of the config's lengths.
+    pub fn new(base: Base, config: &RunConfig) -> Result<Self> {
+        let asked = config.max_prompt_tokens.saturating_add(config.max_completion_length);
+        if asked > base.config.max_position_embeddings {
+            return Err(TrainError::TooLong { asked, limit: base.config.max_position_embeddings });
+        }
+        let model = Transformer::new(&base.config, &base.weights, asked)?;
+        let eos = base.config.eos_token_ids.clone();
+        Ok(Self { model, format: config.format, eos, base })
+    }
+
+    /// The rendered prompt and its ids. Rendered once, tokenised once; later stations only pass ids on.
+    pub fn prompt(&self, problem: &Problem) -> Result<(String, Vec<u32>)> {
+        let text = self.base.chat_template.render(&format::render(self.format, problem), true)?;
+        let ids = self.base.tokenizer.encode(&text)?;
+        Ok((text, ids))
+    }
+
+    /// [`Policy::prompt`] of many, in parallel, in order.
+    pub fn prompts(&self, problems: &[Problem]) -> Result<Vec<(String, Vec<u32>)>> {
+        problems.par_iter().map(|p| self.prompt(p)).collect()
+    }
+
+    /// What a parser reads of a completion: all but the end-of-turn token. Other special tokens stay visible.
+    pub fn text(&self, ids: &[u32]) -> String {
+        let end = ids.len() - usize::from(ids.last().is_some_and(|id| self.eos.contains(id)));
+        self.base.tokenizer.decode(&ids[..end], false)
+    }
+
+    /// Ids of an answer as the model should have written it, end-of-turn token included.
+    pub fn answer(&self, text: &str) -> Result<Vec<u32>> {
+        let mut ids = self.base.tokenizer.encode(text)?;
+        ids.extend(self.eos.first());
+        Ok(ids)
+    }
+}

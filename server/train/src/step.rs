@@ -1,0 +1,73 @@
+//! Station *update*, first half: branches in, logprobs and the adapter's gradient out, micro-batch by micro-batch.
+
+use candle_core::Tensor;
+use whetstone_kernels::{HeadRow, head, head_backward};
+use whetstone_model::adapter::Adapter;
+
+use crate::batch::{Batch, Branch, Row, micro_batches};
+use crate::error::Result;
+use crate::optimizer::{accumulate, flatten};
+use crate::policy::Policy;
+
+/// Packed tokens of one micro-batch: about 24 kB of kept activations a token and layer at SmolLM2's shape.
+pub const TOKENS_PER_MICRO_BATCH: usize = 4096;
+
+/// A scored token as the loss sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Scored {
+    /// Which token.
+    pub row: Row,
+    /// Its logprob and entropy under the policy.
+    pub policy: HeadRow,
+    /// Its logprob with the adapter off, where asked for.
+    pub reference: Option<f32>,
+}
+
+/// Gradients of the adapter in its storage order (empty when nothing was scored), given `coefficients`: dL/dlogprob of
+/// each scored token. With `reference` a pass with the adapter off comes first.
+pub fn gradients(
+    policy: &Policy,
+    adapter: &Adapter,
+    branches: &[Branch],
+    temperature: f64,
+    reference: bool,
+    mut coefficients: impl FnMut(&[Scored]) -> Vec<f64>,
+) -> Result<Vec<Vec<f32>>> {
+    let mut sum = Vec::new();
+    for (branches, first) in micro_batches(branches, TOKENS_PER_MICRO_BATCH) {
+        let batch = Batch::new(branches, first);
+        if batch.rows.is_empty() {
+            continue;
+        }
+        let reference = if reference { Some(logprobs(policy, None, &batch, temperature)?) } else { None };
+        let model = &policy.model;
+        let pass = model.forward(Some(adapter), &batch.packed)?;
+        let (at, targets) = gather(&batch, model.device())?;
+        let hidden = pass.hidden.index_select(&at, 0)?; // [rows, E]
+        let normed = model.final_norm(&hidden)?;
+        let (_, d_normed) = head_backward(&normed, model.head(), &targets, temperature, |from, rows| {
+            let scored: Vec<Scored> = rows
+                .iter()
+                .enumerate()
+                .map(|(i, &policy)| Scored { row: batch.rows[from + i], policy, reference: reference.as_ref().map(|r| r[from + i].logprob) })
+                .collect();
+            coefficients(&scored)
+        })?;
+        let d_rows = model.final_norm_backward(&d_normed, &hidden)?;
+        let d_hidden = pass.hidden.zeros_like()?.index_add(&at, &d_rows, 0)?;
+        accumulate(&mut sum, flatten(&model.backward(adapter, pass, &d_hidden)?)?);
+    }
+    Ok(sum)
+}
+
+/// Logprob and entropy of every scored token of `batch`; adapter none = the reference.
+pub fn logprobs(policy: &Policy, adapter: Option<&Adapter>, batch: &Batch, temperature: f64) -> Result<Vec<HeadRow>> {
+    let (at, targets) = gather(batch, policy.model.device())?;
+    let hidden = policy.model.hidden(adapter, &batch.packed)?.index_select(&at, 0)?;
+    Ok(head(&policy.model.final_norm(&hidden)?, policy.model.head(), &targets, temperature)?)
+}
+
+fn gather(batch: &Batch, device: &candle_core::Device) -> Result<(Tensor, Vec<u32>)> {
+    let at: Vec<u32> = batch.rows.iter().map(|r| r.hidden).collect();
+    Ok((Tensor::new(at, device)?, batch.rows.iter().map(|r| r.id).collect()))
+}

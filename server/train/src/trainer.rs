@@ -1,0 +1,444 @@
+//! The heart: collect, score, advantage, update, record, maybe evaluate, maybe save.
+//!
+//! In: a config, a policy and two pools of problems. Out: events, one a step, and checkpoints on disk. A resumed run starts
+//! at the checkpoint that the last committed record names and then equals the uninterrupted one bit for bit.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use whetstone_domain::event::Metrics;
+use whetstone_domain::{CheckpointRecord, EvaluationKind, EvaluationRecord, Event, GroupRecord, Phase, Prediction, RunConfig, RunState, StepRecord, stats};
+use whetstone_model::adapter::Adapter;
+use whetstone_tooluse::Rewarder;
+
+use crate::advantage::advantages;
+use crate::batch::{Branch, Target};
+use crate::checkpoint::{self, Counters};
+use crate::error::{Result, TrainError};
+use crate::evaluate::evaluate;
+use crate::loss::{LossConfig, token_loss};
+use crate::metrics;
+use crate::optimizer::{AdamW, clip};
+use crate::policy::Policy;
+use crate::pool::{Pool, Prepared};
+use crate::step::gradients;
+use crate::{rollout, warm_start};
+
+/// Rounds of drawing replacements for groups without spread.
+const SAMPLING_ROUNDS: usize = 3;
+/// How often the stop wish is read.
+const STOP_CHECK: Duration = Duration::from_millis(500);
+
+/// What a run needs.
+pub struct Job<'a> {
+    /// The effective config.
+    pub config: &'a RunConfig,
+    /// Base model, tokenizer, format.
+    pub policy: &'a Policy,
+    /// The run's folder, below which checkpoints are written.
+    pub folder: &'a Path,
+    /// Problems to learn from.
+    pub train: Pool,
+    /// Problems to measure on, already cut to `eval_problems`; empty = no evaluation.
+    pub held_out: Pool,
+    /// Where to go on.
+    pub resume: Option<Resume>,
+}
+
+/// Where an interrupted run goes on.
+pub struct Resume {
+    /// The checkpoint that the last committed record names.
+    pub checkpoint: CheckpointRecord,
+    /// Step 0's answers, for McNemar.
+    pub baseline: Vec<Prediction>,
+}
+
+/// How a run ended without an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// All steps were made.
+    Finished,
+    /// The stop wish was obeyed; a checkpoint was written.
+    Stopped,
+}
+
+/// Runs `job` to its end. Every event is handed to `emit`; `stop` is asked at least twice a second while tokens are made.
+pub fn train(job: Job, emit: &mut dyn FnMut(Event) -> Result<()>, stop: &mut dyn FnMut() -> bool) -> Result<Ending> {
+    let config = job.config;
+    let rewarder = Rewarder::new(config)?;
+    let (learn, unseen) = if config.warm_start.steps > 0 { job.train.split(config.warm_start.eval_problems) } else { (job.train, Pool::default()) };
+    let base = &job.policy.base;
+    let fresh = Adapter::new(&base.config, config.lora_rank, config.lora_alpha, config.seed, job.policy.model.dtype(), job.policy.model.device())?;
+    let optimizer = AdamW::new(config, &fresh);
+    let phase = if config.warm_start.steps > 0 { Phase::WarmStart } else { Phase::Grpo };
+    let counters = Counters { phase, step: 0, updates: 0, best_loss: None, stale: 0, num_tokens: 0 };
+    let mut trainer = Trainer {
+        config,
+        policy: job.policy,
+        folder: job.folder,
+        learn,
+        unseen,
+        held_out: job.held_out,
+        rewarder,
+        adapter: fresh,
+        optimizer,
+        counters,
+        baseline: Vec::new(),
+        emit,
+        stop,
+        stop_checked: Instant::now(),
+        stopping: false,
+    };
+    (trainer.emit)(Event::State { state: RunState::Running, message: String::new() })?;
+    match job.resume {
+        Some(resume) => {
+            trainer.baseline = resume.baseline;
+            (trainer.adapter, trainer.optimizer, trainer.counters) = checkpoint::load(trainer.folder, &resume.checkpoint, base, &trainer.optimizer)?;
+        }
+        None => {
+            if !trainer.begin()? {
+                return Ok(Ending::Stopped);
+            }
+        }
+    }
+    while trainer.counters.phase == Phase::WarmStart {
+        if !trainer.supervised_step()? {
+            return trainer.stopped();
+        }
+    }
+    while trainer.counters.step < config.steps {
+        if !trainer.grpo_step()? {
+            return trainer.stopped();
+        }
+    }
+    Ok(Ending::Finished)
+}
+
+struct Trainer<'a> {
+    config: &'a RunConfig,
+    policy: &'a Policy,
+    folder: &'a Path,
+    learn: Pool,
+    unseen: Pool,
+    held_out: Pool,
+    rewarder: Rewarder,
+    adapter: Adapter,
+    optimizer: AdamW,
+    counters: Counters,
+    baseline: Vec<Prediction>,
+    emit: &'a mut dyn FnMut(Event) -> Result<()>,
+    stop: &'a mut dyn FnMut() -> bool,
+    stop_checked: Instant,
+    stopping: bool,
+}
+
+impl Trainer<'_> {
+    /// Baseline evaluation and first checkpoint; false when stopped.
+    fn begin(&mut self) -> Result<bool> {
+        let at = (self.counters.phase, 0);
+        let evaluation = match self.evaluate(at, EvaluationKind::Baseline)? {
+            Measured::Stopped => return Ok(false),
+            Measured::Nothing => None,
+            Measured::Record(record) => Some(record),
+        };
+        let checkpoint = Some(self.save(at)?);
+        (self.emit)(Event::Step { step: None, evaluation, checkpoint })?;
+        Ok(true)
+    }
+
+    /// One supervised step; false when stopped.
+    fn supervised_step(&mut self) -> Result<bool> {
+        if self.should_stop() {
+            return Ok(false);
+        }
+        let (start, w, step) = (Instant::now(), &self.config.warm_start, self.counters.step + 1);
+        let problems: Vec<&Prepared> = (0..w.problems_per_step).map(|i| self.learn.at(self.config.seed, (step - 1) * w.problems_per_step + i)).collect();
+        let (loss, mut gradients) = warm_start::step(self.policy, &self.adapter, &problems)?;
+        let rate = w.learning_rate * self.config.lr_factor(step - 1, w.steps);
+        self.counters.num_tokens += problems.iter().map(|p| p.ids.len() as u64).sum::<u64>();
+        let norm = self.update(&mut gradients, loss, step, rate)?;
+        self.counters.step = step;
+        let mut m = Metrics::from([
+            ("loss".into(), loss),
+            ("grad_norm".into(), norm),
+            ("learning_rate".into(), rate),
+            ("num_tokens".into(), self.counters.num_tokens as f64),
+        ]);
+        let mut last = step >= w.steps;
+        if step % w.eval_every == 0 || last {
+            let unseen = warm_start::measure(self.policy, &self.adapter, &self.unseen.items)?;
+            m.insert("eval/loss".into(), unseen);
+            if self.counters.best_loss.is_none_or(|best| unseen < best) {
+                (self.counters.best_loss, self.counters.stale) = (Some(unseen), 0);
+            } else {
+                self.counters.stale += 1;
+                last |= self.counters.stale >= w.patience;
+            }
+        }
+        m.insert("step_time".into(), start.elapsed().as_secs_f64());
+        m.insert("memory/rss".into(), metrics::resident_bytes() as f64);
+        let at = (Phase::WarmStart, step);
+        let mut evaluation = None;
+        if last {
+            (self.counters.phase, self.counters.step) = (Phase::Grpo, 0);
+            evaluation = match self.evaluate(at, EvaluationKind::AfterWarmStart)? {
+                Measured::Stopped => {
+                    // the step is lost with its evaluation: the run goes on from the checkpoint before it
+                    self.stopping = true;
+                    return Ok(false);
+                }
+                Measured::Nothing => None,
+                Measured::Record(record) => Some(record),
+            };
+            self.optimizer = AdamW::new(self.config, &self.adapter);
+            self.counters.updates = 0;
+        }
+        let checkpoint = if last || step % self.config.checkpoint_every == 0 { Some(self.save(at)?) } else { None };
+        let record = StepRecord { phase: Phase::WarmStart, step, metrics: m, groups: Vec::new() };
+        (self.emit)(Event::Step { step: Some(record), evaluation, checkpoint })?;
+        Ok(true)
+    }
+
+    /// One GRPO step; false when stopped.
+    fn grpo_step(&mut self) -> Result<bool> {
+        let (start, step) = (Instant::now(), self.counters.step + 1);
+        let mut times = BTreeMap::new();
+        let Some(mut groups) = self.collect(step, &mut times)? else { return Ok(false) };
+        self.assign_advantages(&mut groups);
+        let clock = Instant::now();
+        let mut m = metrics::of_groups(&groups);
+        let rate = self.config.learning_rate * self.config.lr_factor(step - 1, self.config.steps);
+        let update = self.learn_from(&mut groups, step, rate)?;
+        m.extend(update);
+        times.insert("time/update", clock.elapsed().as_secs_f64());
+        self.counters.step = step;
+        let tokens: usize = groups.iter().flat_map(|g| &g.rollouts).map(|r| r.ids.len()).sum();
+        self.counters.num_tokens += groups.iter().map(|g| (g.prompt_ids.len() * g.rollouts.len()) as u64).sum::<u64>() + tokens as u64;
+        m.insert("num_tokens".into(), self.counters.num_tokens as f64);
+        for (key, phase) in [("tokens_per_second/rollout", "time/rollout"), ("tokens_per_second/update", "time/update")] {
+            if let Some(seconds) = times.get(phase).filter(|s| **s > 0.0) {
+                m.insert(key.into(), tokens as f64 / seconds);
+            }
+        }
+        m.extend(times.into_iter().map(|(k, v)| (k.to_owned(), v)));
+        m.insert("step_time".into(), start.elapsed().as_secs_f64());
+        m.insert("memory/rss".into(), metrics::resident_bytes() as f64);
+
+        let (at, last) = ((Phase::Grpo, step), step == self.config.steps);
+        let due = self.config.eval_every > 0 && step % self.config.eval_every == 0;
+        let evaluation = if last || due {
+            match self.evaluate(at, if last { EvaluationKind::Final } else { EvaluationKind::Periodic })? {
+                Measured::Stopped => {
+                    self.stopping = true;
+                    return Ok(false);
+                }
+                Measured::Nothing => None,
+                Measured::Record(record) => {
+                    m.insert("eval/accuracy".into(), record.summary.accuracy);
+                    Some(record)
+                }
+            }
+        } else {
+            None
+        };
+        let save = last || evaluation.is_some() || step % self.config.checkpoint_every == 0;
+        let checkpoint = if save { Some(self.save(at)?) } else { None };
+        (self.emit)(Event::Step { step: Some(StepRecord { phase: Phase::Grpo, step, metrics: m, groups }), evaluation, checkpoint })?;
+        Ok(true)
+    }
+
+    /// Samples and scores the step's groups, with replacements for groups without spread if asked for; none when stopped.
+    fn collect(&mut self, step: usize, times: &mut BTreeMap<&'static str, f64>) -> Result<Option<Vec<GroupRecord>>> {
+        let (c, n) = (self.config, self.config.problems_per_step);
+        let rounds = if c.dynamic_sampling { SAMPLING_ROUNDS } else { 1 };
+        let first = c.warm_start.steps * c.warm_start.problems_per_step + (step - 1) * n * rounds;
+        let mut groups: Vec<GroupRecord> = Vec::new();
+        for round in 0..rounds {
+            let wanted: Vec<usize> = match round {
+                0 => (0..n).collect(),
+                _ => groups.iter().enumerate().filter(|(_, g)| g.std == 0.0).map(|(i, _)| i).collect(),
+            };
+            if wanted.is_empty() {
+                break;
+            }
+            let problems: Vec<Prepared> = wanted.iter().map(|i| self.learn.at(c.seed, first + round * n + i).clone()).collect();
+            let problems: Vec<&Prepared> = problems.iter().collect();
+            let clock = Instant::now();
+            let (policy, adapter) = (self.policy, self.adapter.clone());
+            let sampled = rollout::sample(policy, &adapter, c, &problems, step, round * n, |_| !self.should_stop())?;
+            let Some(completions) = sampled else { return Ok(None) };
+            *times.entry("time/rollout").or_default() += clock.elapsed().as_secs_f64();
+            let clock = Instant::now();
+            for ((&slot, problem), completions) in wanted.iter().zip(&problems).zip(&completions) {
+                let group = rollout::group(self.policy, &self.rewarder, problem, completions, slot);
+                match groups.get_mut(slot) {
+                    Some(old) => *old = group,
+                    None => groups.push(group),
+                }
+            }
+            *times.entry("time/reward").or_default() += clock.elapsed().as_secs_f64();
+        }
+        Ok(Some(groups))
+    }
+
+    fn assign_advantages(&self, groups: &mut [GroupRecord]) {
+        let rewards: Vec<Vec<f64>> = groups.iter().map(|g| g.rollouts.iter().map(|r| r.reward.total).collect()).collect();
+        for (group, advantages) in groups.iter_mut().zip(advantages(&rewards, self.config.scale_rewards)) {
+            for (rollout, a) in group.rollouts.iter_mut().zip(advantages) {
+                rollout.advantage = a;
+            }
+        }
+    }
+
+    /// One update from the groups that have a gradient; their rollouts are marked as effective.
+    fn learn_from(&mut self, groups: &mut [GroupRecord], step: usize, rate: f64) -> Result<Metrics> {
+        let c = self.config;
+        let loss_config = LossConfig::of(c);
+        let truncated_out = |r: &whetstone_domain::Rollout| c.mask_truncated_completions && r.stop == whetstone_domain::StopReason::Length;
+        let mut masks: Vec<Vec<u8>> = Vec::new();
+        for r in groups.iter().flat_map(|g| &g.rollouts) {
+            masks.push(if truncated_out(r) { vec![0; r.mask.len()] } else { r.mask.clone() });
+        }
+        let active: Vec<usize> = masks.iter().map(|m| m.iter().filter(|m| **m == 1).count()).collect();
+        let weights = loss_config.weights(&active);
+        // without a KL term a group without spread has exactly no gradient: left out of the pass, kept in the denominator
+        let g = c.num_generations;
+        let effective: Vec<bool> = groups.iter().map(|group| group.std > 0.0 || c.beta > 0.0).collect();
+        let mut index = Vec::new(); // completion of the batch -> rollout of the step
+        let mut branches = Vec::new();
+        for (i, group) in groups.iter().enumerate().filter(|(i, _)| effective[*i]) {
+            let completions = group.rollouts.iter().enumerate().map(|(j, r)| Target { ids: &r.ids, mask: &masks[i * g + j] }).collect();
+            index.extend((0..group.rollouts.len()).map(|j| (i, j)));
+            branches.push(Branch { prompt: &group.prompt_ids, completions });
+        }
+        let mut sums = Sums::default();
+        let mut gradients = gradients(self.policy, &self.adapter, &branches, c.temperature, c.beta > 0.0, |scored| {
+            scored
+                .iter()
+                .map(|s| {
+                    let (i, j) = index[s.row.completion];
+                    let rollout = &groups[i].rollouts[j];
+                    let logprob = f64::from(s.policy.logprob);
+                    let t = token_loss(&loss_config, logprob, None, s.reference.map(f64::from), rollout.advantage);
+                    let weight = weights[i * g + j];
+                    sums.loss += weight * t.loss;
+                    sums.kl += t.kl;
+                    sums.low += f64::from(u8::from(t.clipped_low));
+                    sums.high += f64::from(u8::from(t.clipped_high));
+                    let difference = (logprob - f64::from(rollout.logprobs[s.row.token])).abs();
+                    sums.difference += difference;
+                    sums.largest = sums.largest.max(difference);
+                    sums.tokens += 1.0;
+                    weight * t.d_logprob
+                })
+                .collect()
+        })?;
+        drop(branches);
+        let norm = if gradients.is_empty() { 0.0 } else { self.update(&mut gradients, sums.loss, step, rate)? };
+        for (group, on) in groups.iter_mut().zip(&effective) {
+            group.rollouts.iter_mut().for_each(|r| r.effective = *on && !truncated_out(r));
+        }
+        let n = sums.tokens.max(1.0);
+        let mut m = Metrics::from([
+            ("loss".into(), sums.loss),
+            ("grad_norm".into(), norm),
+            ("learning_rate".into(), rate),
+            ("clip_ratio/low_mean".into(), sums.low / n),
+            ("clip_ratio/high_mean".into(), sums.high / n),
+            ("clip_ratio/region_mean".into(), (sums.low + sums.high) / n),
+            ("sampling/sampling_logp_difference/mean".into(), sums.difference / n),
+            ("sampling/sampling_logp_difference/max".into(), sums.largest),
+        ]);
+        if c.beta > 0.0 {
+            m.insert("kl".into(), sums.kl / n);
+        }
+        Ok(m)
+    }
+
+    /// Clips and applies gradients; the norm before clipping.
+    fn update(&mut self, gradients: &mut [Vec<f32>], loss: f64, step: usize, rate: f64) -> Result<f64> {
+        if !loss.is_finite() {
+            return Err(TrainError::NotFinite { step, what: "the loss", learning_rate: rate });
+        }
+        let norm = clip(gradients, self.config.max_grad_norm, step, rate)?;
+        self.optimizer.update(&mut self.adapter, gradients, rate)?;
+        self.counters.updates = self.optimizer.updates;
+        Ok(norm)
+    }
+
+    fn evaluate(&mut self, at: (Phase, usize), kind: EvaluationKind) -> Result<Measured> {
+        if self.held_out.items.is_empty() {
+            return Ok(Measured::Nothing);
+        }
+        let (policy, c, of) = (self.policy, self.config, self.held_out.items.len());
+        let items = std::mem::take(&mut self.held_out.items);
+        let adapter = (kind != EvaluationKind::Baseline).then(|| self.adapter.clone());
+        let mut told = None;
+        let result = evaluate(policy, adapter.as_ref(), &items, c.eval_batch, c.max_completion_length, |done| {
+            if told != Some(done) {
+                told = Some(done);
+                // progress is a courtesy: a store that cannot take it will refuse the record as well, with its reason
+                let _ = (self.emit)(Event::Progress { message: format!("evaluating {done} of {of}") });
+            }
+            !self.should_stop()
+        });
+        self.held_out.items = items;
+        let Some(found) = result? else { return Ok(Measured::Stopped) };
+        let versus_baseline = (kind != EvaluationKind::Baseline).then(|| {
+            let before: BTreeMap<&str, bool> = self.baseline.iter().map(|p| (p.id.as_str(), p.correct)).collect();
+            stats::mcnemar(found.predictions.iter().filter_map(|p| Some((*before.get(p.id.as_str())?, p.correct))))
+        });
+        if kind == EvaluationKind::Baseline {
+            self.baseline = found.predictions.clone();
+        }
+        Ok(Measured::Record(EvaluationRecord {
+            phase: at.0,
+            step: at.1,
+            kind,
+            tasks: c.eval_tasks.clone(),
+            summary: found.summary,
+            versus_baseline,
+            kl: adapter.is_some().then_some(found.kl),
+            predictions: found.predictions,
+        }))
+    }
+
+    fn save(&self, at: (Phase, usize)) -> Result<CheckpointRecord> {
+        checkpoint::save(self.folder, &self.policy.base, &self.adapter, &self.optimizer, at, &self.counters)
+    }
+
+    /// Obeys the stop wish: what was learned is saved, unless a step was cut short, which the last checkpoint precedes.
+    fn stopped(&mut self) -> Result<Ending> {
+        if !self.stopping {
+            let checkpoint = Some(self.save((self.counters.phase, self.counters.step))?);
+            (self.emit)(Event::Step { step: None, evaluation: None, checkpoint })?;
+        }
+        Ok(Ending::Stopped)
+    }
+
+    fn should_stop(&mut self) -> bool {
+        if self.stop_checked.elapsed() < STOP_CHECK {
+            return false;
+        }
+        self.stop_checked = Instant::now();
+        (self.stop)()
+    }
+}
+
+enum Measured {
+    Nothing,
+    Stopped,
+    Record(EvaluationRecord),
+}
+
+#[derive(Default)]
+struct Sums {
+    loss: f64,
+    kl: f64,
+    low: f64,
+    high: f64,
+    difference: f64,
+    largest: f64,
+    tokens: f64,
+}

@@ -1,0 +1,57 @@
+//! Optional first phase: supervised steps on the expected calls, loss on the completion only.
+
+use whetstone_model::adapter::Adapter;
+use whetstone_tooluse::{format, matching};
+
+use crate::batch::{Batch, Branch, Target};
+use crate::error::Result;
+use crate::policy::Policy;
+use crate::pool::Prepared;
+use crate::step::{TOKENS_PER_MICRO_BATCH, gradients, logprobs};
+
+/// A problem with the answer the model should write.
+struct Row<'a> {
+    prompt: &'a [u32],
+    answer: Vec<u32>,
+    mask: Vec<u8>,
+}
+
+fn rows<'a>(policy: &Policy, problems: &[&'a Prepared]) -> Result<Vec<Row<'a>>> {
+    problems
+        .iter()
+        .map(|p| {
+            let answer = policy.answer(&format::write(policy.format, &matching::canonical(&p.problem)))?;
+            Ok(Row { prompt: &p.ids, mask: vec![1; answer.len()], answer })
+        })
+        .collect()
+}
+
+fn branches<'a>(rows: &'a [Row<'a>]) -> Vec<Branch<'a>> {
+    rows.iter().map(|r| Branch { prompt: r.prompt, completions: vec![Target { ids: &r.answer, mask: &r.mask }] }).collect()
+}
+
+/// (mean negative logprob per answer token, gradients in the adapter's storage order).
+pub fn step(policy: &Policy, adapter: &Adapter, problems: &[&Prepared]) -> Result<(f64, Vec<Vec<f32>>)> {
+    let rows = rows(policy, problems)?;
+    let total = rows.iter().map(|r| r.answer.len()).sum::<usize>().max(1) as f64;
+    let mut loss = 0.0;
+    let gradients = gradients(policy, adapter, &branches(&rows), 1.0, false, |scored| {
+        loss -= scored.iter().map(|s| f64::from(s.policy.logprob)).sum::<f64>() / total;
+        vec![-1.0 / total; scored.len()]
+    })?;
+    Ok((loss, gradients))
+}
+
+/// Mean negative logprob per answer token, without learning.
+pub fn measure(policy: &Policy, adapter: &Adapter, problems: &[Prepared]) -> Result<f64> {
+    let problems: Vec<&Prepared> = problems.iter().collect();
+    let rows = rows(policy, &problems)?;
+    let branches = branches(&rows);
+    let (mut sum, mut n) = (0.0, 0usize);
+    for (branches, first) in crate::batch::micro_batches(&branches, TOKENS_PER_MICRO_BATCH) {
+        let scored = logprobs(policy, Some(adapter), &Batch::new(branches, first), 1.0)?;
+        sum -= scored.iter().map(|s| f64::from(s.logprob)).sum::<f64>();
+        n += scored.len();
+    }
+    Ok(sum / n.max(1) as f64)
+}
