@@ -166,12 +166,10 @@ impl Fault {
             Self::Sql(e) => {
                 let reason = e.to_string();
                 match sqlite_code(&e) {
-                    Some(SQLITE_FULL) => StoreError::DiskFull { path, doing, reason },
-                    // a write that the system refused is how a full disk shows in the middle of a WAL frame
-                    Some(SQLITE_IOERR) if reason.contains("full") => StoreError::DiskFull { path, doing, reason },
-                    Some(SQLITE_BUSY | SQLITE_LOCKED) => StoreError::Busy { path, doing, reason },
-                    Some(SQLITE_NOTADB | SQLITE_CORRUPT) => StoreError::NotADatabase { path, reason },
-                    Some(SQLITE_CANTOPEN | SQLITE_READONLY | SQLITE_PERM) => StoreError::Directory { path, reason },
+                    Some((SQLITE_FULL, _) | (_, SQLITE_IOERR_SHMSIZE)) => StoreError::DiskFull { path, doing, reason },
+                    Some((SQLITE_BUSY | SQLITE_LOCKED, _)) => StoreError::Busy { path, doing, reason },
+                    Some((SQLITE_NOTADB | SQLITE_CORRUPT, _)) => StoreError::NotADatabase { path, reason },
+                    Some((SQLITE_CANTOPEN | SQLITE_READONLY | SQLITE_PERM, _)) => StoreError::Directory { path, reason },
                     _ => StoreError::Database { path, doing, source: Box::new(e) },
                 }
             }
@@ -183,14 +181,15 @@ const SQLITE_PERM: i64 = 3;
 const SQLITE_BUSY: i64 = 5;
 const SQLITE_LOCKED: i64 = 6;
 const SQLITE_READONLY: i64 = 8;
-const SQLITE_IOERR: i64 = 10;
 const SQLITE_CORRUPT: i64 = 11;
 const SQLITE_FULL: i64 = 13;
 const SQLITE_CANTOPEN: i64 = 14;
 const SQLITE_NOTADB: i64 = 26;
+/// The WAL's index could not grow: how a full disk shows when it is the first to need space.
+const SQLITE_IOERR_SHMSIZE: i64 = 4874;
 
-/// The primary result code; sqlx reports extended ones, whose low byte it is.
-fn sqlite_code(e: &sqlx::Error) -> Option<i64> {
+/// Primary and extended result code; sqlx reports the extended one, whose low byte is the primary.
+fn sqlite_code(e: &sqlx::Error) -> Option<(i64, i64)> {
     let code: i64 = e.as_database_error()?.code()?.parse().ok()?;
-    Some(code & 0xff)
+    Some((code & 0xff, code))
 }

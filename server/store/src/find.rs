@@ -2,8 +2,7 @@
 //!
 //! In: `latest`, a public id, the beginning of one, or a name. Out: the [`RunRow`], or an error that names what comes close.
 
-use crate::runs::{RunId, RunRow};
-use crate::{Store, StoreError};
+use crate::{RunId, RunRow, Store, StoreError};
 
 /// How many runs an error names.
 const CANDIDATES: usize = 5;

@@ -98,7 +98,6 @@ async fn pages_can_not_write() {
 #[test]
 fn a_server_may_hold_its_calls_across_threads() {
     fn sendable<T: Send>(_: T) {}
-    #[expect(clippy::let_underscore_future, reason = "only its type matters")]
     fn calls(store: &Store, run: RunId) {
         sendable(store.run("x"));
         sendable(store.groups(run, Phase::Grpo, 1));

@@ -9,22 +9,23 @@ use whetstone_domain::{Message, ParseFailure, ParseReport, Problem, Role, ToolCa
 use super::json::{DuplicateKeys, Reader, failure, write_call};
 use super::signature::signature;
 
-const SYSTEM: &str = "Call functions by answering with JSON only: {\"name\": ..., \"arguments\": {...}}, \
-a list of such objects for several calls, [] if no function fits.";
+const SYSTEM: &str = "You translate each request into one function call, written as JSON: {\"name\": ..., \"arguments\": {...}}. \
+Several calls are a list of such objects. If no function fits, answer [].";
 
-/// Worked examples: a call of the only tool, a call among two with a list and an enum, and no call. Their tools occur in no task set.
+/// Worked examples: a call of the only tool, no call, and a call among two with a list, an enum and a date to be normalised.
+/// The last one is a call: a model this small leans to whatever it saw last. Their tools occur in no task set.
 const EXAMPLES: [(&str, &str); 3] = [
     (
-        "brew_tea(kind: string, cups: integer = 1) - Brew tea\nRequest: Three cups of oolong, please.",
+        "Function: brew_tea(kind: string, cups: integer = 1) - Brew tea\nRequest: Three cups of oolong, please.",
         "{\"name\": \"brew_tea\", \"arguments\": {\"kind\": \"oolong\", \"cups\": 3}}",
     ),
+    ("Function: feed_cat(grams: integer) - Feed the cat\nRequest: Who painted the Mona Lisa?", "[]"),
     (
-        "feed_cat(grams: integer) - Feed the cat\n\
-         tag_photos(ids: integer[], tag: string, album: \"private\"|\"shared\"?) - Tag photos\n\
-         Request: Tag photos 12 and 40 as sunset in my shared album.",
-        "{\"name\": \"tag_photos\", \"arguments\": {\"ids\": [12, 40], \"tag\": \"sunset\", \"album\": \"shared\"}}",
+        "Function: feed_cat(grams: integer) - Feed the cat\n\
+         Function: tag_photos(ids: integer[], tag: string, album: \"private\"|\"shared\"?, taken: string?) - Tag photos\n\
+         Request: Tag photos 12 and 40 from May 3, 2025 as sunset in my shared album.",
+        "{\"name\": \"tag_photos\", \"arguments\": {\"ids\": [12, 40], \"tag\": \"sunset\", \"album\": \"shared\", \"taken\": \"2025-05-03\"}}",
     ),
-    ("feed_cat(grams: integer) - Feed the cat\nRequest: Who painted the Mona Lisa?", "[]"),
 ];
 
 /// See [`super::render`].
@@ -42,8 +43,7 @@ pub fn render(problem: &Problem) -> Vec<Message> {
 fn question(problem: &Problem) -> String {
     let mut text = String::new();
     for tool in &problem.tools {
-        text.push_str(&signature(tool));
-        text.push('\n');
+        text.push_str(&format!("Function: {}\n", signature(tool)));
     }
     let (last, earlier) = match problem.messages.split_last() {
         Some((last, earlier)) => (last.content.as_str(), earlier),
