@@ -11,7 +11,7 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use crate::gemm::{Mat, Threads, matmul};
-use crate::math::{exp, sum_by, wide};
+use crate::math::{dot, exp, max_of, sum_by, wide};
 use crate::view::{View, tensor};
 
 /// One piece of text and what it sees.
@@ -44,8 +44,11 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, spans: &[Span]) -> Result<(
         .par_iter()
         .map(|&(span, head)| {
             let queries = shape.gather(qs, &span.query, head);
+            if span.query.len() == 1 {
+                return one_token(shape, &queries, ks, vs, span, head);
+            }
             let mut p = shape.scores(&queries, ks, span, head);
-            let lse = wide(|| softmax(&mut p, span.key_count()));
+            let lse = softmax_rows(&mut p, span.key_count());
             let n = lse.len();
             let mut o = vec![0f32; n * d];
             let (mut at, width) = (0, span.key_count());
@@ -175,11 +178,7 @@ impl Shape {
         let lse: Vec<f32> = span.query.clone().flat_map(|i| &ls[i * self.h + head * rep..i * self.h + (head + 1) * rep]).copied().collect();
         let n = lse.len();
         let mut p = self.scores(&queries, ks, span, head);
-        wide(|| {
-            for (row, l) in p.chunks_exact_mut(width.max(1)).zip(&lse) {
-                row.iter_mut().for_each(|x| *x = exp(*x - l));
-            }
-        });
+        exp_rows(&mut p, width, &lse);
         let mut ds = vec![0f32; n * width];
         let mut at = 0;
         for range in &span.keys {
@@ -192,14 +191,7 @@ impl Shape {
             at += range.len();
         }
         let scale = 1.0 / (d as f32).sqrt();
-        wide(|| {
-            for i in 0..n {
-                let delta = sum_by(d, |j| g[i * d + j] * o[i * d + j]);
-                for (ds, p) in ds[i * width..(i + 1) * width].iter_mut().zip(&p[i * width..(i + 1) * width]) {
-                    *ds = p * (*ds - delta) * scale;
-                }
-            }
-        });
+        score_gradient(&mut ds, &p, &g, &o, width, d, scale);
         let out = span.query.start * rep * d;
         let mut at = 0;
         for range in &span.keys {
@@ -212,19 +204,87 @@ impl Shape {
     }
 }
 
-/// Softmax of each row of `width` numbers in place; natural log of the denominators.
+wide! {
+    /// Attention of a single new token, which sees all of its keys: plain loops, because a product this small is all overhead.
+    fn one_token(shape: Shape, queries: &[f32], ks: &[f32], vs: &[f32], span: &Span, head: usize) -> (Vec<f32>, Vec<f32>) {
+        let (d, kv, width) = (shape.d, shape.kv, span.key_count());
+        let scale = 1.0 / (d as f32).sqrt();
+        let mut p = vec![0f32; queries.len() / d * width];
+        let mut at = 0;
+        for range in &span.keys {
+            for row in range.clone() {
+                let key = &ks[(row * kv + head) * d..][..d];
+                for (i, q) in queries.chunks_exact(d).enumerate() {
+                    p[i * width + at] = scale * dot(q, key);
+                }
+                at += 1;
+            }
+        }
+        let lse = softmax(&mut p, width);
+        let mut o = vec![0f32; queries.len()];
+        let mut at = 0;
+        for range in &span.keys {
+            for row in range.clone() {
+                let value = &vs[(row * kv + head) * d..][..d];
+                for (i, o) in o.chunks_exact_mut(d).enumerate() {
+                    let p = p[i * width + at];
+                    for (o, v) in o.iter_mut().zip(value) {
+                        *o += p * v;
+                    }
+                }
+                at += 1;
+            }
+        }
+        (o, lse)
+    }
+}
+
+wide! {
+    fn softmax_rows(p: &mut [f32], width: usize) -> Vec<f32> {
+        softmax(p, width)
+    }
+}
+
+wide! {
+    fn exp_rows(p: &mut [f32], width: usize, lse: &[f32]) -> () {
+        for (row, l) in p.chunks_exact_mut(width.max(1)).zip(lse) {
+            for x in row.iter_mut() {
+                *x = exp(*x - l);
+            }
+        }
+    }
+}
+
+wide! {
+    /// dS = P * (dP - rowsum(g * o)) * scale in place of dP.
+    fn score_gradient(ds: &mut [f32], p: &[f32], g: &[f32], o: &[f32], width: usize, d: usize, scale: f32) -> () {
+        for (i, (ds, p)) in ds.chunks_exact_mut(width.max(1)).zip(p.chunks_exact(width.max(1))).enumerate() {
+            let delta = dot(&g[i * d..(i + 1) * d], &o[i * d..(i + 1) * d]);
+            for (ds, p) in ds.iter_mut().zip(p) {
+                *ds = p * (*ds - delta) * scale;
+            }
+        }
+    }
+}
+
+/// Softmax of each row of `width` numbers in place; natural log of the denominators. Plain loops: an iterator's closure
+/// would not be compiled for the wide instructions.
 #[inline(always)]
 fn softmax(p: &mut [f32], width: usize) -> Vec<f32> {
-    p.chunks_exact_mut(width.max(1))
-        .map(|row| {
-            let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            row.iter_mut().for_each(|x| *x = exp(*x - max));
-            let sum = sum_by(row.len(), |i| row[i]);
-            let inverse = 1.0 / sum;
-            row.iter_mut().for_each(|x| *x *= inverse);
-            max + sum.ln()
-        })
-        .collect()
+    let mut lse = vec![0f32; p.len() / width.max(1)];
+    for (row, lse) in p.chunks_exact_mut(width.max(1)).zip(&mut lse) {
+        let max = max_of(row);
+        for x in row.iter_mut() {
+            *x = exp(*x - max);
+        }
+        let sum = sum_by(row.len(), |i| row[i]);
+        let inverse = 1.0 / sum;
+        for x in row.iter_mut() {
+            *x *= inverse;
+        }
+        *lse = max + sum.ln();
+    }
+    lse
 }
 
 fn check(spans: &[Span], t: usize, s: usize, h: usize, kv: usize) -> Result<()> {

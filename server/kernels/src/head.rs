@@ -6,7 +6,7 @@ use candle_core::{DType, Result, Tensor};
 use rayon::prelude::*;
 
 use crate::gemm::{Mat, Threads, matmul};
-use crate::math::{exp, sum_by, wide};
+use crate::math::{exp, max_of, sum_by, wide};
 use crate::view::{View, tensor};
 
 /// Rows of one chunk: 128 x 49,152 logits are 25 MB.
@@ -55,7 +55,7 @@ pub fn head_backward(
                 let Some(wv) = View::of(w) else { candle_core::bail!("the head's weight is not contiguous f32 on the CPU") };
                 logits.par_chunks_mut(v).zip(stats).zip(&c).zip(&targets[first..first + n]).for_each(|(((row, s), &c), &target)| {
                     let factor = (c / temperature) as f32;
-                    wide(|| row.iter_mut().for_each(|x| *x = -factor * exp(*x - s.lse)));
+                    softmax_gradient(row, factor, s.lse);
                     row[target as usize] += factor;
                 });
                 let mut dh = vec![0f32; n * e];
@@ -112,7 +112,7 @@ fn chunks(h: &Tensor, w: &Tensor, targets: &[u32], temperature: f64, mut each: i
             let mut logits = vec![0f32; n * v];
             let inverse = (1.0 / temperature) as f32;
             matmul(n, v, e, &mut logits, v, false, inverse, Mat::rows(&hv.slice()[first * e..], e), Mat::rows(wv.slice(), e).t(), Threads::Pool);
-            let stats: Vec<Stats> = logits.par_chunks(v).zip(targets).map(|(row, &target)| wide(|| stats(row, target))).collect();
+            let stats: Vec<Stats> = logits.par_chunks(v).zip(targets).map(|(row, &target)| stats(row, target)).collect();
             each(first, Logits::Slice(logits), &stats)?;
         } else {
             let (logits, stats) = stats_composed(&h.narrow(0, first, n)?, w, targets, temperature)?;
@@ -122,32 +122,29 @@ fn chunks(h: &Tensor, w: &Tensor, targets: &[u32], temperature: f64, mut each: i
     Ok(())
 }
 
+wide! {
+    /// -factor * softmax of a row of logits, in place.
+    fn softmax_gradient(row: &mut [f32], factor: f32, lse: f32) -> () {
+        for x in row.iter_mut() {
+            *x = -factor * exp(*x - lse);
+        }
+    }
+}
+
 /// Logprob and entropy of one row of logits that were already divided by the temperature.
-#[inline(always)]
 fn stats(row: &[f32], target: u32) -> Stats {
-    let (lse, entropy) = log_sum_exp(row);
+    let (lse, entropy) = row_stats(row);
     Stats { row: HeadRow { logprob: row[target as usize] - lse, entropy }, lse }
 }
 
-/// (log of the sum of exponentials, entropy of the softmax) of a row of logits.
-#[inline(always)]
-pub(crate) fn log_sum_exp(row: &[f32]) -> (f32, f32) {
-    let mut lanes = [f32::NEG_INFINITY; 16];
-    let (whole, rest) = row.as_chunks::<16>();
-    for chunk in whole {
-        for (lane, &x) in lanes.iter_mut().zip(chunk) {
-            *lane = if x > *lane { x } else { *lane };
-        }
+wide! {
+    /// (log of the sum of exponentials, entropy) of a row of logits, with the arithmetic of [`head`]: what a sampler records.
+    pub fn row_stats(row: &[f32]) -> (f32, f32) {
+        let max = max_of(row);
+        let sum = sum_by(row.len(), |i| exp(row[i] - max));
+        let weighted = sum_by(row.len(), |i| exp(row[i] - max) * (row[i] - max).max(-1e30)); // 0 * -inf is not a number
+        (max + sum.ln(), sum.ln() - weighted / sum)
     }
-    let max = lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum = sum_by(row.len(), |i| exp(row[i] - max));
-    let weighted = sum_by(row.len(), |i| exp(row[i] - max) * (row[i] - max).max(-1e30)); // 0 * -inf is not a number
-    (max + sum.ln(), sum.ln() - weighted / sum)
-}
-
-/// (log of the sum of exponentials, entropy) of a row of logits, with the arithmetic of [`head`]: what a sampler records.
-pub fn row_stats(row: &[f32]) -> (f32, f32) {
-    wide(|| log_sum_exp(row))
 }
 
 fn stats_composed(h: &Tensor, w: &Tensor, targets: &[u32], temperature: f64) -> Result<(Logits, Vec<Stats>)> {

@@ -19,7 +19,7 @@ mod view;
 
 pub use attention::{Span, attention, attention_backward};
 pub use head::{HeadRow, head, head_backward, logits, row_stats};
-pub use linear::{LoraPart, lora_linear, lora_linear_backward};
+pub use linear::{Frozen, LoraPart, lora_linear, lora_linear_backward};
 pub use norm::{rms_norm, rms_norm_backward};
 pub use rope::{RopeTable, join_rope_backward, split_rope};
 pub use swiglu::{swiglu, swiglu_backward};

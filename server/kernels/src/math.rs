@@ -1,18 +1,26 @@
 //! Vectorisable scalar functions and the loop that runs them with the widest instructions the CPU has.
 
-/// Runs `f` compiled for the best instruction set found at run time.
-#[inline(always)]
-pub(crate) fn wide<R>(f: impl FnOnce() -> R) -> R {
-    struct Op<F>(F);
-    impl<F: FnOnce() -> R, R> pulp::NullaryFnOnce for Op<F> {
-        type Output = R;
-        #[inline(always)]
-        fn call(self) -> R {
-            (self.0)()
+/// Defines a function that runs compiled for the best instruction set found at run time (AVX-512, AVX2, baseline).
+///
+/// A closure would not do: unless it is inlined it keeps the baseline's instructions.
+macro_rules! wide {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) -> $ret:ty $body:block) => {
+        $(#[$meta])*
+        $vis fn $name($($arg: $ty),*) -> $ret {
+            struct Op<T>(T);
+            impl pulp::NullaryFnOnce for Op<($($ty,)*)> {
+                type Output = $ret;
+                #[inline(always)]
+                fn call(self) -> $ret {
+                    let ($($arg,)*) = self.0;
+                    $body
+                }
+            }
+            pulp::Arch::new().dispatch(Op(($($arg,)*)))
         }
-    }
-    pulp::Arch::new().dispatch(Op(f))
+    };
 }
+pub(crate) use wide;
 
 /// e^x with a relative error below 2e-7; 0 below -87.3, saturating near 2.4e38 above 88.3. Branch-free, so that loops
 /// over it vectorise.
@@ -48,7 +56,7 @@ pub(crate) fn sum_by(n: usize, f: impl Fn(usize) -> f32) -> f32 {
         }
         i += 16;
     }
-    let mut total = lanes.iter().sum::<f32>();
+    let mut total = total(lanes);
     while i < n {
         total += f(i);
         i += 1;
@@ -56,16 +64,65 @@ pub(crate) fn sum_by(n: usize, f: impl Fn(usize) -> f32) -> f32 {
     total
 }
 
+/// Dot product of two rows of one length; order is fixed.
+#[inline(always)]
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0f32; 16];
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<16>(), b.as_chunks::<16>());
+    for (a, b) in a.iter().zip(b) {
+        for l in 0..16 {
+            lanes[l] += a[l] * b[l];
+        }
+    }
+    let mut total = total(lanes);
+    for (a, b) in a_rest.iter().zip(b_rest) {
+        total += a * b;
+    }
+    total
+}
+
+/// Sum of lanes as a tree, which compiles to shuffles.
+#[inline(always)]
+fn total(mut lanes: [f32; 16]) -> f32 {
+    let mut half = 8;
+    while half > 0 {
+        for l in 0..half {
+            lanes[l] += lanes[l + half];
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
+/// Largest number of a row; -inf for an empty one.
+#[inline(always)]
+pub(crate) fn max_of(row: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    let (whole, rest) = row.as_chunks::<16>();
+    for chunk in whole {
+        for (lane, &x) in lanes.iter_mut().zip(chunk) {
+            *lane = if x > *lane { x } else { *lane };
+        }
+    }
+    lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    wide! {
+        fn exp_wide(x: f32) -> f32 {
+            exp(x)
+        }
+    }
 
     #[test]
     fn exp_is_accurate_over_its_range() {
         for i in -870_000..=880_000 {
             let x = i as f32 * 1e-4;
             let want = f64::from(x).exp();
-            let got = f64::from(wide(|| exp(x)));
+            let got = f64::from(exp_wide(x));
             assert!((got - want).abs() <= 3e-7 * want, "exp({x}) = {got}, not {want}");
         }
         assert_eq!(exp(f32::NEG_INFINITY), 0.0);

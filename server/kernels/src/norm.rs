@@ -13,12 +13,7 @@ pub fn rms_norm(x: &Tensor, w: &Tensor, eps: f64) -> Result<Tensor> {
     let (xs, ws) = (xv.slice(), wv.slice());
     let mut y = vec![0f32; t * e];
     y.par_chunks_mut(e).zip(xs.par_chunks(e)).with_min_len(32).for_each(|(y, x)| {
-        wide(|| {
-            let r = inverse_rms(x, eps);
-            for i in 0..e {
-                y[i] = ws[i] * (x[i] * r);
-            }
-        });
+        norm_row(y, x, ws, eps);
     });
     tensor(y, (t, e), x)
 }
@@ -34,15 +29,28 @@ pub fn rms_norm_backward(g: &Tensor, x: &Tensor, w: &Tensor, eps: f64, residual:
     dx.par_chunks_mut(e).enumerate().with_min_len(32).for_each(|(row, dx)| {
         let at = row * e..(row + 1) * e;
         let (g, x, residual) = (&gs[at.clone()], &xs[at.clone()], &rs[at]);
-        wide(|| {
-            let r = inverse_rms(x, eps);
-            let c = sum_by(e, |i| ws[i] * g[i] * x[i]) / e as f32 * r * r * r;
-            for i in 0..e {
-                dx[i] = residual[i] + r * (ws[i] * g[i]) - x[i] * c;
-            }
-        });
+        norm_row_backward(dx, g, x, ws, residual, eps);
     });
     tensor(dx, (t, e), x)
+}
+
+wide! {
+    fn norm_row(y: &mut [f32], x: &[f32], w: &[f32], eps: f64) -> () {
+        let r = inverse_rms(x, eps);
+        for ((y, x), w) in y.iter_mut().zip(x).zip(w) {
+            *y = w * (x * r);
+        }
+    }
+}
+
+wide! {
+    fn norm_row_backward(dx: &mut [f32], g: &[f32], x: &[f32], w: &[f32], residual: &[f32], eps: f64) -> () {
+        let (r, e) = (inverse_rms(x, eps), x.len());
+        let c = sum_by(e, |i| w[i] * g[i] * x[i]) / e as f32 * r * r * r;
+        for ((((dx, g), x), w), residual) in dx.iter_mut().zip(g).zip(x).zip(w).zip(residual) {
+            *dx = residual + r * (w * g) - x * c;
+        }
+    }
 }
 
 #[inline(always)]

@@ -14,12 +14,8 @@ pub fn swiglu(gate_up: &Tensor) -> Result<Tensor> {
     let xs = view.slice();
     let mut y = vec![0f32; t * f];
     y.par_chunks_mut(f).zip(xs.par_chunks(f2)).with_min_len(16).for_each(|(y, x)| {
-        wide(|| {
-            let (gate, up) = x.split_at(f);
-            for i in 0..f {
-                y[i] = gate[i] / (1.0 + exp(-gate[i])) * up[i];
-            }
-        });
+        let (gate, up) = x.split_at(f);
+        swiglu_row(y, gate, up);
     });
     tensor(y, (t, f), gate_up)
 }
@@ -33,18 +29,29 @@ pub fn swiglu_backward(g: &Tensor, gate_up: &Tensor) -> Result<Tensor> {
     let mut d = vec![0f32; t * f2];
     d.par_chunks_mut(f2).enumerate().with_min_len(16).for_each(|(row, d)| {
         let (g, x) = (&gs[row * f..(row + 1) * f], &xs[row * f2..(row + 1) * f2]);
-        wide(|| {
-            let (gate, up) = x.split_at(f);
-            let (d_gate, d_up) = d.split_at_mut(f);
-            for i in 0..f {
-                let s = 1.0 / (1.0 + exp(-gate[i]));
-                let silu = gate[i] * s;
-                d_up[i] = g[i] * silu;
-                d_gate[i] = g[i] * up[i] * (s + silu * (1.0 - s));
-            }
-        });
+        let ((gate, up), (d_gate, d_up)) = (x.split_at(f), d.split_at_mut(f));
+        swiglu_row_backward(d_gate, d_up, g, gate, up);
     });
     tensor(d, (t, f2), gate_up)
+}
+
+wide! {
+    fn swiglu_row(y: &mut [f32], gate: &[f32], up: &[f32]) -> () {
+        for ((y, gate), up) in y.iter_mut().zip(gate).zip(up) {
+            *y = gate / (1.0 + exp(-gate)) * up;
+        }
+    }
+}
+
+wide! {
+    fn swiglu_row_backward(d_gate: &mut [f32], d_up: &mut [f32], g: &[f32], gate: &[f32], up: &[f32]) -> () {
+        for ((((d_gate, d_up), g), gate), up) in d_gate.iter_mut().zip(d_up).zip(g).zip(gate).zip(up) {
+            let s = 1.0 / (1.0 + exp(-gate));
+            let silu = gate * s;
+            *d_up = g * silu;
+            *d_gate = g * up * (s + silu * (1.0 - s));
+        }
+    }
 }
 
 fn halves(x: &Tensor) -> Result<(Tensor, Tensor)> {

@@ -5,7 +5,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use whetstone_kernels::{
-    LoraPart, RopeTable, Span, attention, attention_backward, join_rope_backward, lora_linear, lora_linear_backward, rms_norm,
+    Frozen, LoraPart, RopeTable, Span, attention, attention_backward, join_rope_backward, lora_linear, lora_linear_backward, rms_norm,
     rms_norm_backward, split_rope, swiglu, swiglu_backward,
 };
 
@@ -19,12 +19,12 @@ use crate::weights::Weights;
 /// Frozen weights of one block; linears that read the same input are one.
 struct Block {
     input_norm: Tensor,
-    qkv: Tensor, // [(H + 2K) D, E]
+    qkv: Frozen, // [(H + 2K) D, E]
     qkv_bias: Option<Tensor>,
-    o: Tensor, // [E, H D]
+    o: Frozen, // [E, H D]
     post_norm: Tensor,
-    gate_up: Tensor, // [2F, E]
-    down: Tensor,    // [E, F]
+    gate_up: Frozen, // [2F, E]
+    down: Frozen,    // [E, F]
 }
 
 /// The adapter of one block, arranged as [`lora_linear`] wants it; empty lists when the adapter is off.
@@ -90,12 +90,12 @@ impl Transformer {
                 };
                 Ok(Block {
                     input_norm: l.input_norm.clone(),
-                    qkv: Tensor::cat(&[&l.q, &l.k, &l.v], 0)?,
+                    qkv: Frozen::new(&Tensor::cat(&[&l.q, &l.k, &l.v], 0)?)?,
                     qkv_bias,
-                    o: l.o.clone(),
+                    o: Frozen::new(&l.o)?,
                     post_norm: l.post_norm.clone(),
-                    gate_up: Tensor::cat(&[&l.gate, &l.up], 0)?,
-                    down: l.down.clone(),
+                    gate_up: Frozen::new(&Tensor::cat(&[&l.gate, &l.up], 0)?)?,
+                    down: Frozen::new(&l.down)?,
                 })
             })
             .collect::<Result<Vec<_>>>()?;

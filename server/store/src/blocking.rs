@@ -3,9 +3,10 @@
 //! In: a data directory. Out: a handle for synchronous threads. It adds nothing to [`Store`] and must not be used on a thread that
 //! runs async code.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use whetstone_domain::{CheckpointRecord, Event, Prediction};
+use whetstone_domain::{CheckpointRecord, EvaluationRecord, Event, Phase, Prediction};
 
 use crate::{BestCheckpoint, EvaluationRow, NewRun, ResumePoint, RunFilter, RunId, RunRow, Store, StoreError};
 
@@ -86,6 +87,16 @@ impl BlockingStore {
     /// See [`Store::evaluations`].
     pub fn evaluations(&self, run: RunId) -> Result<Vec<EvaluationRow>, StoreError> {
         self.runtime.block_on(self.store.evaluations(run))
+    }
+
+    /// See [`Store::evaluation`].
+    pub fn evaluation(&self, run: RunId, phase: Phase, step: usize) -> Result<Option<EvaluationRecord>, StoreError> {
+        self.runtime.block_on(self.store.evaluation(run, phase, step))
+    }
+
+    /// See [`Store::metrics`].
+    pub fn metrics(&self, run: RunId, phase: Phase) -> Result<BTreeMap<String, Vec<(usize, f64)>>, StoreError> {
+        self.runtime.block_on(self.store.metrics(run, phase))
     }
 
     /// See [`Store::checkpoints`].

@@ -55,9 +55,38 @@ pub enum TrainError {
         /// The learning rate in force.
         learning_rate: f64,
     },
-    /// The store refused an event.
-    #[error("the run's database: {0}")]
-    Store(String),
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] whetstone_store::StoreError),
+    /// A task set cannot be used.
+    #[error(transparent)]
+    Tasks(#[from] whetstone_tooluse::tasks::TaskError),
+    /// Another process works on the run.
+    #[error("run {run} is being worked on by another process, which holds {}; stop it first, or wait until it has ended", lock.display())]
+    Locked {
+        /// Public id of the run.
+        run: String,
+        /// The lock file.
+        lock: PathBuf,
+    },
+    /// A file of a run cannot be read or written.
+    #[error("{}: cannot {doing}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// An infinitive.
+        doing: &'static str,
+        /// The system's reason.
+        reason: String,
+    },
+    /// A stored run cannot go on as it is.
+    #[error("run {run}: {reason}")]
+    Run {
+        /// Public id of the run.
+        run: String,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// Compute threads could not be started.
     #[error("cannot start {threads} compute threads: {reason}")]
     Threads {

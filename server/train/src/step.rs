@@ -10,7 +10,7 @@ use crate::optimizer::{accumulate, flatten};
 use crate::policy::Policy;
 
 /// Packed tokens of one micro-batch: about 24 kB of kept activations a token and layer at SmolLM2's shape.
-pub const TOKENS_PER_MICRO_BATCH: usize = 4096;
+pub const TOKENS_PER_MICRO_BATCH: usize = 2560;
 
 /// A scored token as the loss sees it.
 #[derive(Debug, Clone, Copy)]

@@ -26,7 +26,7 @@ use crate::step::gradients;
 use crate::{rollout, warm_start};
 
 /// Rounds of drawing replacements for groups without spread.
-const SAMPLING_ROUNDS: usize = 3;
+pub(crate) const SAMPLING_ROUNDS: usize = 3;
 /// How often the stop wish is read.
 const STOP_CHECK: Duration = Duration::from_millis(500);
 
@@ -89,11 +89,13 @@ pub fn train(job: Job, emit: &mut dyn FnMut(Event) -> Result<()>, stop: &mut dyn
         stop,
         stop_checked: Instant::now(),
         stopping: false,
+        saved: None,
     };
     (trainer.emit)(Event::State { state: RunState::Running, message: String::new() })?;
     match job.resume {
         Some(resume) => {
             trainer.baseline = resume.baseline;
+            trainer.saved = Some((resume.checkpoint.phase, resume.checkpoint.step));
             (trainer.adapter, trainer.optimizer, trainer.counters) = checkpoint::load(trainer.folder, &resume.checkpoint, base, &trainer.optimizer)?;
         }
         None => {
@@ -131,6 +133,8 @@ struct Trainer<'a> {
     stop: &'a mut dyn FnMut() -> bool,
     stop_checked: Instant,
     stopping: bool,
+    /// The last checkpoint.
+    saved: Option<(Phase, usize)>,
 }
 
 impl Trainer<'_> {
@@ -404,14 +408,18 @@ impl Trainer<'_> {
         }))
     }
 
-    fn save(&self, at: (Phase, usize)) -> Result<CheckpointRecord> {
-        checkpoint::save(self.folder, &self.policy.base, &self.adapter, &self.optimizer, at, &self.counters)
+    fn save(&mut self, at: (Phase, usize)) -> Result<CheckpointRecord> {
+        let record = checkpoint::save(self.folder, &self.policy.base, &self.adapter, &self.optimizer, at, &self.counters)?;
+        self.saved = Some(at);
+        Ok(record)
     }
 
     /// Obeys the stop wish: what was learned is saved, unless a step was cut short, which the last checkpoint precedes.
     fn stopped(&mut self) -> Result<Ending> {
-        if !self.stopping {
-            let checkpoint = Some(self.save((self.counters.phase, self.counters.step))?);
+        let at = (self.counters.phase, self.counters.step);
+        // a checkpoint that is recorded is never written again: its folder would be gone for a moment
+        if !self.stopping && self.saved != Some(at) {
+            let checkpoint = Some(self.save(at)?);
             (self.emit)(Event::Step { step: None, evaluation: None, checkpoint })?;
         }
         Ok(Ending::Stopped)

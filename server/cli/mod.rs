@@ -1,0 +1,20 @@
+//! The commands, one module each, and what they share.
+//!
+//! In: parsed arguments, the data directory, a [`Ui`]. Out: an exit code. What a command does is done by the crates below;
+//! here arguments become calls and results become lines.
+
+pub mod bfcl;
+pub mod eval;
+pub mod export;
+pub mod lines;
+pub mod model;
+pub mod runs;
+pub mod signals;
+pub mod source;
+pub mod summary;
+pub mod tasks;
+pub mod train;
+mod ui;
+pub mod unpack;
+
+pub use ui::Ui;

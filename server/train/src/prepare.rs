@@ -1,0 +1,104 @@
+//! From a config to what a run needs: task sets loaded, prompts rendered, long ones dropped, everything counted.
+//!
+//! In: the effective config and a loaded base. Out: [`Ready`] and a [`Report`] for the owner. It fetches nothing and prints nothing.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use whetstone_domain::{Problem, Role, RunConfig};
+use whetstone_model::weights::Base;
+use whetstone_tooluse::tasks::{self, LoadOptions, Refusal};
+
+use crate::error::Result;
+use crate::policy::Policy;
+use crate::pool::Pool;
+
+/// More generated problems than this are met again instead of made: by then the run has seen every phrasing.
+const MOST_GENERATED: usize = 20_000;
+
+/// Base and problems of a run.
+pub struct Ready {
+    /// Base model, tokenizer, format.
+    pub policy: Policy,
+    /// Problems to learn from.
+    pub train: Pool,
+    /// Problems to measure on; empty = no evaluation.
+    pub held_out: Pool,
+}
+
+/// What loading one task set found.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The spec.
+    pub spec: String,
+    /// Problems that can be used.
+    pub problems: usize,
+    /// Problems dropped because their prompt is longer than the limit.
+    pub dropped: usize,
+    /// The limit, tokens.
+    pub limit: usize,
+    /// Rows that were not taken.
+    pub refused: Vec<Refusal>,
+}
+
+/// What preparing a run found.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The set that is learned from; none when nothing is learned.
+    pub train: Option<Loaded>,
+    /// The set that is measured on; none when nothing is measured.
+    pub held_out: Option<Loaded>,
+    /// Held-out problems that are also learned from, by id or by request.
+    pub overlap: usize,
+}
+
+/// Loads and tokenises what `config` names. `bfcl` is the unpacked wheel, where a spec needs it.
+pub fn prepare(config: &RunConfig, base: Base, bfcl: Option<&Path>) -> Result<(Ready, Report)> {
+    let policy = Policy::new(base, config)?;
+    let learns = config.steps > 0 || config.warm_start.steps > 0;
+    let (train, train_report) = if learns {
+        let (pool, report) = load(&policy, &config.tasks, train_problems(config), config, bfcl)?;
+        (pool, Some(report))
+    } else {
+        (Pool::default(), None)
+    };
+    let (held_out, held_out_report) = if config.eval_problems > 0 {
+        let (pool, report) = load(&policy, &config.eval_tasks, Some(config.eval_problems), config, bfcl)?;
+        (pool, Some(report))
+    } else {
+        (Pool::default(), None)
+    };
+    let overlap = overlap(&train, &held_out);
+    Ok((Ready { policy, train, held_out }, Report { train: train_report, held_out: held_out_report, overlap }))
+}
+
+/// Loads and tokenises one task set.
+pub fn load(policy: &Policy, spec: &str, limit: Option<usize>, config: &RunConfig, bfcl: Option<&Path>) -> Result<(Pool, Loaded)> {
+    let mut set = tasks::load(spec, &LoadOptions { seed: config.seed, limit, bfcl })?;
+    let refused = std::mem::take(&mut set.refused);
+    let pool = Pool::new(policy, set, config.max_prompt_tokens)?;
+    let report = Loaded { spec: spec.to_owned(), problems: pool.items.len(), dropped: pool.dropped, limit: config.max_prompt_tokens, refused };
+    Ok((pool, report))
+}
+
+/// As many problems as a run meets, so that a generated set repeats none; none (= all rows) for files.
+fn train_problems(c: &RunConfig) -> Option<usize> {
+    let draws = if c.dynamic_sampling { crate::trainer::SAMPLING_ROUNDS } else { 1 };
+    let w = &c.warm_start;
+    let learned = w.steps.saturating_mul(w.problems_per_step).saturating_add(c.steps.saturating_mul(c.problems_per_step).saturating_mul(draws));
+    let wanted = learned.saturating_add(if w.steps > 0 { w.eval_problems } else { 0 });
+    c.tasks.trim().starts_with("starter").then_some(wanted.clamp(1, MOST_GENERATED))
+}
+
+fn overlap(train: &Pool, held_out: &Pool) -> usize {
+    fn request(p: &Problem) -> &str {
+        p.messages.iter().rfind(|m| m.role == Role::User).map_or("", |m| m.content.trim())
+    }
+    let mut ids = HashSet::new();
+    let mut requests = HashSet::new();
+    for item in &train.items {
+        ids.insert(item.problem.id.as_str());
+        requests.insert(request(&item.problem));
+    }
+    held_out.items.iter().filter(|i| ids.contains(i.problem.id.as_str()) || requests.contains(request(&i.problem))).count()
+}
