@@ -14,34 +14,56 @@ const KILLED: i32 = 130;
 /// Starts listening; the flag turns true with the first signal.
 pub fn stop_flag() -> Result<&'static AtomicBool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot listen for signals")?;
-    std::thread::Builder::new()
-        .name("signals".into())
-        .spawn(move || {
-            runtime.block_on(async {
-                while wait().await.is_ok() {
-                    if STOP.swap(true, Ordering::Relaxed) {
-                        eprintln!("stopped at once; what the last checkpoint holds is safe: whetstone train --resume latest");
-                        std::process::exit(KILLED);
-                    }
-                    eprintln!("stopping after the current group, with a checkpoint; press Ctrl-C again to stop at once");
+    let mut signals = {
+        let _inside = runtime.enter();
+        Signals::new().context("cannot listen for signals")?
+    };
+    let listen = move || {
+        runtime.block_on(async {
+            loop {
+                signals.next().await;
+                if STOP.swap(true, Ordering::Relaxed) {
+                    eprintln!("stopped at once; what the last checkpoint holds is safe: whetstone train --resume latest");
+                    std::process::exit(KILLED);
                 }
-            });
-        })
-        .context("cannot listen for signals")?;
+                eprintln!("stopping after the current group, with a checkpoint; press Ctrl-C again to stop at once");
+            }
+        });
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(listen).context("cannot listen for signals")?;
     Ok(&STOP)
 }
 
 #[cfg(unix)]
-async fn wait() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    tokio::select! {
-        _ = interrupt.recv() => Ok(()),
-        _ = terminate.recv() => Ok(()),
+struct Signals(tokio::signal::unix::Signal, tokio::signal::unix::Signal);
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self(signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?))
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.0.recv() => {}
+            _ = self.1.recv() => {}
+        }
     }
 }
 
 #[cfg(not(unix))]
-async fn wait() -> std::io::Result<()> {
-    tokio::signal::ctrl_c().await
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
 }

@@ -3,11 +3,11 @@
 use candle_core::Tensor;
 use whetstone_kernels::{HeadRow, head, head_backward};
 use whetstone_model::adapter::Adapter;
+use whetstone_model::transformer::Transformer;
 
 use crate::batch::{Batch, Branch, Row, micro_batches};
 use crate::error::Result;
 use crate::optimizer::{accumulate, flatten};
-use crate::policy::Policy;
 
 /// Packed tokens of one micro-batch: about 24 kB of kept activations a token and layer at SmolLM2's shape.
 pub const TOKENS_PER_MICRO_BATCH: usize = 2560;
@@ -26,7 +26,7 @@ pub struct Scored {
 /// Gradients of the adapter in its storage order (empty when nothing was scored), given `coefficients`: dL/dlogprob of
 /// each scored token. With `reference` a pass with the adapter off comes first.
 pub fn gradients(
-    policy: &Policy,
+    model: &Transformer,
     adapter: &Adapter,
     branches: &[Branch],
     temperature: f64,
@@ -39,8 +39,7 @@ pub fn gradients(
         if batch.rows.is_empty() {
             continue;
         }
-        let reference = if reference { Some(logprobs(policy, None, &batch, temperature)?) } else { None };
-        let model = &policy.model;
+        let reference = if reference { Some(logprobs(model, None, &batch, temperature)?) } else { None };
         let pass = model.forward(Some(adapter), &batch.packed)?;
         let (at, targets) = gather(&batch, model.device())?;
         let hidden = pass.hidden.index_select(&at, 0)?; // [rows, E]
@@ -61,10 +60,10 @@ pub fn gradients(
 }
 
 /// Logprob and entropy of every scored token of `batch`; adapter none = the reference.
-pub fn logprobs(policy: &Policy, adapter: Option<&Adapter>, batch: &Batch, temperature: f64) -> Result<Vec<HeadRow>> {
-    let (at, targets) = gather(batch, policy.model.device())?;
-    let hidden = policy.model.hidden(adapter, &batch.packed)?.index_select(&at, 0)?;
-    Ok(head(&policy.model.final_norm(&hidden)?, policy.model.head(), &targets, temperature)?)
+pub fn logprobs(model: &Transformer, adapter: Option<&Adapter>, batch: &Batch, temperature: f64) -> Result<Vec<HeadRow>> {
+    let (at, targets) = gather(batch, model.device())?;
+    let hidden = model.hidden(adapter, &batch.packed)?.index_select(&at, 0)?;
+    Ok(head(&model.final_norm(&hidden)?, model.head(), &targets, temperature)?)
 }
 
 fn gather(batch: &Batch, device: &candle_core::Device) -> Result<(Tensor, Vec<u32>)> {

@@ -317,7 +317,7 @@ impl Trainer<'_> {
             branches.push(Branch { prompt: &group.prompt_ids, completions });
         }
         let mut sums = Sums::default();
-        let mut gradients = gradients(self.policy, &self.adapter, &branches, c.temperature, c.beta > 0.0, |scored| {
+        let mut gradients = gradients(&self.policy.model, &self.adapter, &branches, c.temperature, c.beta > 0.0, |scored| {
             scored
                 .iter()
                 .map(|s| {

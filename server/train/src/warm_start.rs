@@ -35,7 +35,7 @@ pub fn step(policy: &Policy, adapter: &Adapter, problems: &[&Prepared]) -> Resul
     let rows = rows(policy, problems)?;
     let total = rows.iter().map(|r| r.answer.len()).sum::<usize>().max(1) as f64;
     let mut loss = 0.0;
-    let gradients = gradients(policy, adapter, &branches(&rows), 1.0, false, |scored| {
+    let gradients = gradients(&policy.model, adapter, &branches(&rows), 1.0, false, |scored| {
         loss -= scored.iter().map(|s| f64::from(s.policy.logprob)).sum::<f64>() / total;
         vec![-1.0 / total; scored.len()]
     })?;
@@ -49,7 +49,7 @@ pub fn measure(policy: &Policy, adapter: &Adapter, problems: &[Prepared]) -> Res
     let branches = branches(&rows);
     let (mut sum, mut n) = (0.0, 0usize);
     for (branches, first) in crate::batch::micro_batches(&branches, TOKENS_PER_MICRO_BATCH) {
-        let scored = logprobs(policy, Some(adapter), &Batch::new(branches, first), 1.0)?;
+        let scored = logprobs(&policy.model, Some(adapter), &Batch::new(branches, first), 1.0)?;
         sum -= scored.iter().map(|s| f64::from(s.logprob)).sum::<f64>();
         n += scored.len();
     }
