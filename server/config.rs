@@ -46,7 +46,8 @@ impl Layers {
         let mut keys = Vec::new();
         collect_keys(tree.get_ref(), "", &mut keys);
         let place = |at: usize| format!("{name}:{}", 1 + text[..at].matches('\n').count());
-        let unknown: Vec<String> = keys.iter().filter(|(key, _)| !is_known(key)).map(|(key, at)| format!("{}: {}", place(*at), unknown(key))).collect();
+        let unknown: Vec<String> =
+            keys.iter().filter(|(key, _)| !is_known(key)).map(|(key, at)| format!("{}: {}", place(*at), unknown(key))).collect();
         if !unknown.is_empty() {
             bail!("{}", unknown.join("\n"));
         }
@@ -93,7 +94,8 @@ impl Layers {
 
     /// The config, if every value is in range.
     pub fn finish(self) -> Result<RunConfig> {
-        let config = RunConfig::deserialize(toml::Value::Table(self.table.clone())).map_err(|e| anyhow!("config: {}", plain(&e.to_string())))?;
+        let config =
+            RunConfig::deserialize(toml::Value::Table(self.table.clone())).map_err(|e| anyhow!("config: {}", plain(&e.to_string())))?;
         let problems = config.problems();
         if problems.is_empty() {
             return Ok(config);
@@ -151,7 +153,11 @@ fn unknown(key: &str) -> String {
     near.retain(|(likeness, _)| *likeness >= 0.85);
     near.sort_by(|a, b| b.0.total_cmp(&a.0));
     let near: Vec<String> = near.into_iter().take(3).map(|(_, k)| format!("`{k}`")).collect();
-    if near.is_empty() { format!("unknown key `{key}`; known are {}", all.join(", ")) } else { format!("unknown key `{key}`; did you mean {}?", near.join(" or ")) }
+    if near.is_empty() {
+        format!("unknown key `{key}`; known are {}", all.join(", "))
+    } else {
+        format!("unknown key `{key}`; did you mean {}?", near.join(" or "))
+    }
 }
 
 fn tail_likeness(known: &str, key: &str) -> f64 {
@@ -177,5 +183,8 @@ fn merge(below: &mut toml::Table, above: toml::Table) {
 /// A deserialiser's message in words that are not Rust's.
 fn plain(message: &str) -> String {
     let message = message.trim_end();
-    ["usize", "u64", "u32"].iter().fold(message.to_owned(), |m, t| m.replace(&format!("expected {t}"), "expected a whole number, 0 or more")).replace("expected f64", "expected a number")
+    ["usize", "u64", "u32"]
+        .iter()
+        .fold(message.to_owned(), |m, t| m.replace(&format!("expected {t}"), "expected a whole number, 0 or more"))
+        .replace("expected f64", "expected a number")
 }

@@ -34,7 +34,8 @@ pub fn root(specs: &[&str], flag: Option<&Path>, data: &Path, ui: &Ui) -> Result
 
 /// Makes `folder` appear whole or not at all; a second process waits and takes the first's.
 fn fetch(data: &Path, folder: &Path) -> Result<()> {
-    fs::create_dir_all(data).with_context(|| format!("cannot use {} as data directory; choose a writable one with --data", data.display()))?;
+    fs::create_dir_all(data)
+        .with_context(|| format!("cannot use {} as data directory; choose a writable one with --data", data.display()))?;
     let lock_path = data.join(".bfcl.lock");
     let lock = File::create(&lock_path).with_context(|| format!("cannot create {}", lock_path.display()))?;
     lock.lock().with_context(|| format!("cannot lock {}", lock_path.display()))?;
@@ -43,12 +44,27 @@ fn fetch(data: &Path, folder: &Path) -> Result<()> {
     }
     let work = tempfile::Builder::new().prefix(".bfcl-").tempdir_in(data).context("cannot make a folder to download to")?;
     let pip = Command::new("python3")
-        .args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--disable-pip-version-check", "--no-input", "--dest"])
+        .args([
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+            "--disable-pip-version-check",
+            "--no-input",
+            "--dest",
+        ])
         .arg(work.path())
         .arg(WHEEL)
         .stdin(Stdio::null())
         .output()
-        .with_context(|| format!("cannot run python3 to fetch {WHEEL}; install Python with pip, or unpack the wheel yourself and name it with --bfcl DIR"))?;
+        .with_context(|| {
+            format!(
+                "cannot run python3 to fetch {WHEEL}; install Python with pip, or unpack the wheel yourself and name it with --bfcl DIR"
+            )
+        })?;
     if !pip.status.success() {
         let log = String::from_utf8_lossy(&pip.stderr);
         let said = log.lines().rfind(|l| !l.trim().is_empty()).unwrap_or("it said nothing");

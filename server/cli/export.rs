@@ -90,7 +90,14 @@ fn choose(store: &BlockingStore, row: &RunRow, wanted: Option<&str>) -> Result<C
 }
 
 /// Makes the folder appear whole or not at all.
-fn write(args: &ExportArgs, row: &RunRow, config: &RunConfig, c: &CheckpointRecord, measured: Option<&EvaluationSummary>, run: &Path) -> Result<()> {
+fn write(
+    args: &ExportArgs,
+    row: &RunRow,
+    config: &RunConfig,
+    c: &CheckpointRecord,
+    measured: Option<&EvaluationSummary>,
+    run: &Path,
+) -> Result<()> {
     let out = std::path::absolute(&args.out)?;
     let taken = std::fs::read_dir(&out).map(|mut d| d.next().is_some()).unwrap_or(out.exists());
     if taken {
@@ -146,5 +153,6 @@ fn check(args: &ExportArgs, config: &RunConfig, data: &Path, file: &Path) -> Res
         let policy = Policy::new(base, config)?;
         Ok(export::check_logits(&policy, Some(&adapter))?)
     })??;
-    std::fs::write(file, json!({ "ids": ids, "logits_last": logits }).to_string()).with_context(|| format!("cannot write {}", file.display()))
+    std::fs::write(file, json!({ "ids": ids, "logits_last": logits }).to_string())
+        .with_context(|| format!("cannot write {}", file.display()))
 }

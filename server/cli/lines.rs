@@ -20,7 +20,10 @@ pub fn report(ui: &Ui, report: &Report) {
         }
     }
     if report.overlap > 0 {
-        ui.note(&format!("warning: {} held-out problems are also learned from (same id or same request): accuracy on them says little", report.overlap));
+        ui.note(&format!(
+            "warning: {} held-out problems are also learned from (same id or same request): accuracy on them says little",
+            report.overlap
+        ));
     }
 }
 
@@ -54,7 +57,13 @@ pub fn step(record: &StepRecord, config: &RunConfig) -> String {
     match record.phase {
         Phase::WarmStart => {
             let unseen = m.get("eval/loss").map(|l| format!("  unseen loss {l:.4}")).unwrap_or_default();
-            format!("warm start {}/{}  loss {:.4}{unseen}  {:.1} s", record.step, config.warm_start.steps, at(m, "loss"), at(m, "step_time"))
+            format!(
+                "warm start {}/{}  loss {:.4}{unseen}  {:.1} s",
+                record.step,
+                config.warm_start.steps,
+                at(m, "loss"),
+                at(m, "step_time")
+            )
         }
         Phase::Grpo => format!(
             "step {}/{}  reward {:.3}  mixed groups {:.0} %  train accuracy {:.1} %  length {:.1}  {:.1} s",

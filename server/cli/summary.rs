@@ -78,12 +78,18 @@ impl Summary {
             after_warm_start: warm.map(|e| e.summary.clone()),
             after: after.map(|e| e.summary.clone()),
             mcnemar_vs_baseline: after.and_then(|e| e.versus_baseline),
-            mcnemar_vs_warm_start: both.filter(|_| warm.is_some()).map(|(last, start)| mcnemar(pairs(start, last, |a, b| Some((a.correct, b.correct))))),
+            mcnemar_vs_warm_start: both
+                .filter(|_| warm.is_some())
+                .map(|(last, start)| mcnemar(pairs(start, last, |a, b| Some((a.correct, b.correct))))),
             arguments_vs_start: both.map(|(last, start)| {
                 // of two unequal scores one is "right": McNemar's test is then the sign test
                 mcnemar(pairs(start, last, |a, b| Some((a.argument_score?, b.argument_score?))).map(|(a, b)| (a > b, b > a)))
             }),
-            best: store.best_checkpoint(run)?.map(|b| Best { phase: b.checkpoint.phase, step: b.checkpoint.step, accuracy: b.summary.accuracy }),
+            best: store.best_checkpoint(run)?.map(|b| Best {
+                phase: b.checkpoint.phase,
+                step: b.checkpoint.step,
+                accuracy: b.summary.accuracy,
+            }),
         })
     }
 
@@ -93,7 +99,8 @@ impl Summary {
         let named = if self.name == self.run { String::new() } else { format!(" ({})", self.name) };
         let why = if self.message.is_empty() { String::new() } else { format!(": {}", self.message) };
         ui.say(&format!("\nRun {}{named} is {} after {} GRPO steps{why}.", self.run, self.state.name(), self.steps));
-        let rows = [("Prompt alone:     ", &self.before), ("After warm start: ", &self.after_warm_start), ("After training:   ", &self.after)];
+        let rows =
+            [("Prompt alone:     ", &self.before), ("After warm start: ", &self.after_warm_start), ("After training:   ", &self.after)];
         for (what, summary) in rows {
             if let Some(s) = summary {
                 ui.say(&format!("{what}{}", lines::summary(s)));
@@ -109,13 +116,13 @@ impl Summary {
             ));
         }
         let tests = [
-            ("Against the prompt alone: ", &self.mcnemar_vs_baseline, "problems"),
-            ("GRPO against its starting checkpoint: ", &self.mcnemar_vs_warm_start, "problems"),
-            ("Arguments of valid calls, GRPO against where it started: ", &self.arguments_vs_start, "answers"),
+            ("Problems, after training against the prompt alone:", &self.mcnemar_vs_baseline),
+            ("Problems, after GRPO against after the warm start:", &self.mcnemar_vs_warm_start),
+            ("Arguments of calls that are valid in both, GRPO against where it started:", &self.arguments_vs_start),
         ];
-        for (what, test, of) in tests {
+        for (what, test) in tests {
             if let Some(t) = test {
-                ui.say(&format!("{what}{} {of}.", lines::mcnemar(t)));
+                ui.say(&format!("{what} {}.", lines::mcnemar(t)));
             }
         }
         if let Some(best) = &self.best {

@@ -81,10 +81,15 @@ pub fn run(args: &TasksArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
 fn list(ui: &Ui) -> Result<()> {
     let mut entries = vec![
         ("starter".to_owned(), format!("generated from a seed; domains {}", starter::train_domains().join(", "))),
-        ("starter:held-out".to_owned(), format!("generated from a seed; domains never trained on: {}", starter::held_out_domains().join(", "))),
+        (
+            "starter:held-out".to_owned(),
+            format!("generated from a seed; domains never trained on: {}", starter::held_out_domains().join(", ")),
+        ),
         ("file:PATH".to_owned(), "your own problems, one JSON object a line (see `whetstone tasks --help`)".to_owned()),
     ];
-    entries.extend(CATEGORIES.iter().map(|c| (format!("bfcl:{c}"), "Berkeley function-calling leaderboard v4, for evaluation only".to_owned())));
+    entries.extend(
+        CATEGORIES.iter().map(|c| (format!("bfcl:{c}"), "Berkeley function-calling leaderboard v4, for evaluation only".to_owned())),
+    );
     for (spec, description) in entries {
         ui.object(&json!({ "spec": spec, "description": description }))?;
         ui.say(&format!("{spec:<30} {description}"));

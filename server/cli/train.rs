@@ -86,7 +86,12 @@ fn begin(args: &TrainArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
         let name = args.name.as_deref().unwrap_or_default();
         let new = NewRun { name, config: &config, model: &model, base_sha256: &sha256, code_version: env!("CARGO_PKG_VERSION") };
         let row = store.run_by_id(store.create_run(&new)?)?;
-        ui.note(&format!("run {} on {model}, {} threads, kept in {}", row.public_id, config.threads, worker::run_folder(data, &row.public_id).display()));
+        ui.note(&format!(
+            "run {} on {model}, {} threads, kept in {}",
+            row.public_id,
+            config.threads,
+            worker::run_folder(data, &row.public_id).display()
+        ));
         let ending = worker::run(data, row.id, stop, |_| Ok(ready), &mut watcher(ui, &config));
         finish(ui, &store, &row, ending)
     })?

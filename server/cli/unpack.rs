@@ -43,7 +43,8 @@ pub fn unpack(archive: &Path, into: &Path, limits: Limits) -> Result<()> {
             fs::create_dir_all(parent).with_context(cannot)?;
         }
         let mut out = File::create(&target).with_context(cannot)?;
-        let written = std::io::copy(&mut entry.take(left + 1), &mut out).with_context(|| format!("{name}: cannot unpack to {}", target.display()))?;
+        let written =
+            std::io::copy(&mut entry.take(left + 1), &mut out).with_context(|| format!("{name}: cannot unpack to {}", target.display()))?;
         if written > left {
             bail!("{name} unpacks to more than {} MB", limits.bytes >> 20);
         }

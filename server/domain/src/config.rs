@@ -286,11 +286,7 @@ impl RunConfig {
         let w = &self.warm_start;
         check(w.steps <= 1_000_000, "warm_start.steps", "must be at most 1000000");
         check((1..=4096).contains(&w.problems_per_step), "warm_start.problems_per_step", "must be between 1 and 4096");
-        check(
-            positive(w.learning_rate) && w.learning_rate <= 1.0,
-            "warm_start.learning_rate",
-            "must be above 0 and at most 1",
-        );
+        check(positive(w.learning_rate) && w.learning_rate <= 1.0, "warm_start.learning_rate", "must be above 0 and at most 1");
         check(w.eval_every >= 1, "warm_start.eval_every", "must be at least 1");
         check(w.eval_problems >= 1, "warm_start.eval_problems", "must be at least 1");
         check(w.patience >= 1, "warm_start.patience", "must be at least 1");
@@ -308,9 +304,7 @@ impl RunConfig {
             LrSchedule::Constant => 1.0,
             LrSchedule::Linear => 1.0 - progress,
             LrSchedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
-            LrSchedule::CosineWithRestarts => {
-                0.5 * (1.0 + (std::f64::consts::PI * (4.0 * progress).fract()).cos())
-            }
+            LrSchedule::CosineWithRestarts => 0.5 * (1.0 + (std::f64::consts::PI * (4.0 * progress).fract()).cos()),
         }
     }
 }

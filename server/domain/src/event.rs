@@ -95,6 +95,7 @@ pub struct CheckpointRecord {
 }
 
 /// What the worker tells the store. Each is one transaction with a fresh heartbeat.
+#[expect(clippy::large_enum_variant, reason = "a handful of events a step; a box would only hide the record")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Event {
     /// A step, with the evaluation and the checkpoint made right after it, if any.

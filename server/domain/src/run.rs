@@ -26,16 +26,8 @@ pub enum RunState {
 
 impl RunState {
     /// Every state.
-    pub const ALL: [Self; 8] = [
-        Self::Queued,
-        Self::Starting,
-        Self::Running,
-        Self::Stopping,
-        Self::Stopped,
-        Self::Finished,
-        Self::Failed,
-        Self::Interrupted,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::Queued, Self::Starting, Self::Running, Self::Stopping, Self::Stopped, Self::Finished, Self::Failed, Self::Interrupted];
 
     /// Name used in the database, URLs and JSON.
     pub fn name(self) -> &'static str {

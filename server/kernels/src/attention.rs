@@ -288,7 +288,7 @@ fn softmax(p: &mut [f32], width: usize) -> Vec<f32> {
 }
 
 fn check(spans: &[Span], t: usize, s: usize, h: usize, kv: usize) -> Result<()> {
-    if kv == 0 || h % kv != 0 {
+    if !h.is_multiple_of(kv) {
         candle_core::bail!("{h} heads cannot share {kv} kv-heads");
     }
     let mut next = 0;
@@ -426,7 +426,12 @@ mod tests {
     #[test]
     fn spans_that_do_not_fit_are_refused() -> Result<()> {
         let (q, k) = (random(&[2, 2, 4], 1)?, random(&[2, 1, 4], 2)?);
-        for bad in [vec![], vec![Span { query: 0..1, keys: vec![0..1] }], vec![Span { query: 0..2, keys: vec![0..3] }], vec![Span { query: 0..2, keys: vec![0..1] }]] {
+        for bad in [
+            vec![],
+            vec![Span { query: 0..1, keys: vec![0..1] }],
+            vec![Span { query: 0..2, keys: vec![0..3] }],
+            vec![Span { query: 0..2, keys: vec![0..1] }],
+        ] {
             assert!(attention(&q, &k, &k, &bad).is_err(), "{bad:?}");
         }
         Ok(())

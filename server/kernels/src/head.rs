@@ -92,10 +92,19 @@ struct Stats {
 enum Logits {
     /// [n, V], divided by the temperature
     Slice(Vec<f32>),
-    Tensor { logp: Tensor, onehot: Tensor },
+    Tensor {
+        logp: Tensor,
+        onehot: Tensor,
+    },
 }
 
-fn chunks(h: &Tensor, w: &Tensor, targets: &[u32], temperature: f64, mut each: impl FnMut(usize, Logits, &[Stats]) -> Result<()>) -> Result<()> {
+fn chunks(
+    h: &Tensor,
+    w: &Tensor,
+    targets: &[u32],
+    temperature: f64,
+    mut each: impl FnMut(usize, Logits, &[Stats]) -> Result<()>,
+) -> Result<()> {
     let (t, e) = h.dims2()?;
     let v = w.dim(0)?;
     if targets.len() != t {
@@ -111,7 +120,18 @@ fn chunks(h: &Tensor, w: &Tensor, targets: &[u32], temperature: f64, mut each: i
         if let (Some(hv), Some(wv)) = &views {
             let mut logits = vec![0f32; n * v];
             let inverse = (1.0 / temperature) as f32;
-            matmul(n, v, e, &mut logits, v, false, inverse, Mat::rows(&hv.slice()[first * e..], e), Mat::rows(wv.slice(), e).t(), Threads::Pool);
+            matmul(
+                n,
+                v,
+                e,
+                &mut logits,
+                v,
+                false,
+                inverse,
+                Mat::rows(&hv.slice()[first * e..], e),
+                Mat::rows(wv.slice(), e).t(),
+                Threads::Pool,
+            );
             let stats: Vec<Stats> = logits.par_chunks(v).zip(targets).map(|(row, &target)| stats(row, target)).collect();
             each(first, Logits::Slice(logits), &stats)?;
         } else {

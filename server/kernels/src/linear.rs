@@ -161,7 +161,8 @@ mod tests {
     fn lora_linear_and_its_gradients_equal_the_slow_twins_and_autograd() -> Result<()> {
         for (t, e, f) in [(1, 5, 9), (23, 16, 40), (130, 32, 24)] {
             let (x, w, bias, g) = (random(&[t, e], 1)?, Frozen::new(&random(&[f, e], 2)?)?, random(&[f], 3)?, random(&[t, f], 4)?);
-            let part = |fi, start, seed| -> Result<LoraPart> { Ok(LoraPart { a: random(&[2, e], seed)?, b: random(&[fi, 2], seed + 1)?, start }) };
+            let part =
+                |fi, start, seed| -> Result<LoraPart> { Ok(LoraPart { a: random(&[2, e], seed)?, b: random(&[fi, 2], seed + 1)?, start }) };
             let parts = [part(4, 0, 5)?, part(3, f - 3, 7)?];
             let (y, us) = lora_linear(&x, &w, Some(&bias), &parts, 1.5)?;
             close(&y, &lora_linear_composed(&x, &w, Some(&bias), &parts, 1.5)?.0, 1e-4)?;

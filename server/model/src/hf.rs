@@ -58,9 +58,9 @@ fn read_optional(path: &Path) -> Result<Option<String>> {
 fn chat_template(folder: &Path) -> Result<ChatTemplate> {
     let path = folder.join("tokenizer_config.json");
     let config: TokenizerConfig = match read_optional(&path)? {
-        Some(text) => serde_json::from_str(&text).map_err(|e| {
-            ModelError::config(&path, format!("not a usable tokenizer_config.json: {e}"))
-        })?,
+        Some(text) => {
+            serde_json::from_str(&text).map_err(|e| ModelError::config(&path, format!("not a usable tokenizer_config.json: {e}")))?
+        }
         None => TokenizerConfig::default(),
     };
     let source = match (read_optional(&folder.join("chat_template.jinja"))?, config.chat_template) {
@@ -68,12 +68,10 @@ fn chat_template(folder: &Path) -> Result<ChatTemplate> {
         (None, Some(Templates::One(source))) => source,
         (None, Some(Templates::Named(named))) => {
             let names: Vec<_> = named.iter().map(|t| t.name.clone()).collect();
-            named.into_iter().find(|t| t.name == "default").map(|t| t.template).ok_or_else(
-                || {
-                    let reason = format!("`chat_template` has no entry `default`, only {names:?}");
-                    ModelError::config(&path, reason)
-                },
-            )?
+            named.into_iter().find(|t| t.name == "default").map(|t| t.template).ok_or_else(|| {
+                let reason = format!("`chat_template` has no entry `default`, only {names:?}");
+                ModelError::config(&path, reason)
+            })?
         }
         (None, None) => {
             let what = "no chat_template.jinja and no `chat_template`: a base without chat format";
@@ -88,8 +86,8 @@ fn read_weights(folder: &Path, config: &ModelConfig, dtype: DType) -> Result<(We
     let index_path = folder.join("model.safetensors.index.json");
     let (shards, described_by) = match read_optional(&index_path)? {
         Some(text) => {
-            let index: ShardIndex = serde_json::from_str(&text)
-                .map_err(|e| ModelError::corrupt(&index_path, format!("shard index: {e}")))?;
+            let index: ShardIndex =
+                serde_json::from_str(&text).map_err(|e| ModelError::corrupt(&index_path, format!("shard index: {e}")))?;
             let shards: BTreeSet<_> = index.weight_map.into_values().collect();
             if let Some(bad) = shards.iter().find(|s| Path::new(s).components().count() != 1) {
                 let reason = format!("shard `{bad}` is outside the folder");
@@ -108,8 +106,7 @@ fn read_weights(folder: &Path, config: &ModelConfig, dtype: DType) -> Result<(We
         let path = folder.join(shard);
         let bytes = std::fs::read(&path).map_err(ModelError::io("read the weights", &path))?;
         digests.push(weights::hex(&Sha256::digest(&bytes)));
-        let views = SliceSafetensors::new(&bytes)
-            .map_err(|e| ModelError::corrupt(&path, format!("safetensors: {e}")))?;
+        let views = SliceSafetensors::new(&bytes).map_err(|e| ModelError::corrupt(&path, format!("safetensors: {e}")))?;
         for (name, view) in views.tensors() {
             use safetensors::Dtype::{BF16, F16, F32, F64};
             if !matches!(view.dtype(), BF16 | F16 | F32 | F64) {

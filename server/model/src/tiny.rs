@@ -132,8 +132,7 @@ fn random_weights(config: &ModelConfig, seed: u64) -> Result<Weights> {
             _ => 0.1,
         };
         let offset = if norm { 1.0 } else { 0.0 };
-        let values: Vec<f32> =
-            (0..shape.iter().product()).map(|_| offset + scale * normal()).collect();
+        let values: Vec<f32> = (0..shape.iter().product()).map(|_| offset + scale * normal()).collect();
         Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
     })
 }
@@ -148,8 +147,7 @@ fn safetensors_bytes(weights: &Weights) -> Result<Vec<u8>> {
     }
     let mut views = Vec::new();
     for (name, shape, bytes) in &data {
-        let view = TensorView::new(Dtype::F32, shape.clone(), bytes)
-            .map_err(|e| ModelError::tensor(memory, name, e))?;
+        let view = TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(|e| ModelError::tensor(memory, name, e))?;
         views.push((name, view));
     }
     // transformers refuses a file that does not name the framework.

@@ -46,15 +46,15 @@ const USER_DEFINED: usize = 4;
 
 // From the tokenizer.json of Qwen2 and of Llama 3; they differ in how many digits stay together.
 const QWEN2_SPLIT: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-const LLAMA3_SPLIT: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const LLAMA3_SPLIT: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 impl Tokenizer {
     /// Reads a tokenizer.json.
     pub fn from_file(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(ModelError::io("read the tokenizer", path))?;
-        let inner = tokenizers::Tokenizer::from_bytes(&bytes).map_err(|e| {
-            ModelError::tokenizer(path, format!("not a usable tokenizer.json: {e}"))
-        })?;
+        let inner = tokenizers::Tokenizer::from_bytes(&bytes)
+            .map_err(|e| ModelError::tokenizer(path, format!("not a usable tokenizer.json: {e}")))?;
         Self::new(path, inner)
     }
 
@@ -67,9 +67,7 @@ impl Tokenizer {
         let Vocabulary { model, pre, tokens, merges, token_types } = vocabulary;
         let fail = |reason: String| ModelError::tokenizer(path, reason);
         if model != "gpt2" {
-            return Err(fail(format!(
-                "kind `{model}` is not supported, only byte-level BPE `gpt2`"
-            )));
+            return Err(fail(format!("kind `{model}` is not supported, only byte-level BPE `gpt2`")));
         }
         let splitter = Splitter::from_name(&pre).ok_or_else(|| {
             let known = "smollm, qwen2, llama-bpe";
@@ -108,9 +106,7 @@ impl Tokenizer {
 
     pub(crate) fn new(path: &Path, mut inner: tokenizers::Tokenizer) -> Result<Self> {
         inner.with_padding(None);
-        inner
-            .with_truncation(None)
-            .map_err(|e| ModelError::tokenizer(path, format!("truncation: {e}")))?;
+        inner.with_truncation(None).map_err(|e| ModelError::tokenizer(path, format!("truncation: {e}")))?;
         let mut added: Vec<_> = inner.get_added_tokens_decoder().into_iter().collect();
         added.sort_unstable_by_key(|(id, _)| *id);
         let added = added.into_iter().map(|(_, token)| token.content).collect();
@@ -131,9 +127,7 @@ impl Tokenizer {
     /// tokens such as `<|im_end|>`.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> String {
         // Only a decoder outside byte-level BPE can fail; then the raw pieces are the best text.
-        self.inner
-            .decode(ids, skip_special)
-            .unwrap_or_else(|_| ids.iter().filter_map(|&id| self.inner.id_to_token(id)).collect())
+        self.inner.decode(ids, skip_special).unwrap_or_else(|_| ids.iter().filter_map(|&id| self.inner.id_to_token(id)).collect())
     }
 
     /// Text of one token, for display; part of a character becomes U+FFFD.

@@ -62,13 +62,8 @@ pub struct Weights {
 
 impl Weights {
     /// Asks `get` for every tensor that `config` calls for, by Hugging Face name and shape.
-    pub(crate) fn collect(
-        config: &ModelConfig,
-        get: &mut dyn FnMut(&str, &[usize]) -> Result<Tensor>,
-    ) -> Result<Self> {
-        let &ModelConfig {
-            hidden_size: e, intermediate_size: f, head_dim: d, vocab_size: v, ..
-        } = config;
+    pub(crate) fn collect(config: &ModelConfig, get: &mut dyn FnMut(&str, &[usize]) -> Result<Tensor>) -> Result<Self> {
+        let &ModelConfig { hidden_size: e, intermediate_size: f, head_dim: d, vocab_size: v, .. } = config;
         let (q_rows, kv_rows) = (config.q_rows(), config.kv_rows());
         let embed = get("model.embed_tokens.weight", &[v, e])?; // [V, E]
         let mut layers = Vec::new();

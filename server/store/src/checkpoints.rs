@@ -51,18 +51,20 @@ impl Store {
 }
 
 pub(crate) async fn write(tx: &mut SqliteConnection, run: RunId, c: &CheckpointRecord, now: i64, rev: i64) -> Result<(), Fault> {
-    sqlx::query("insert into checkpoint (run, phase, step, folder, bytes, adapter_sha256, state, at_ms, rev) values (?, ?, ?, ?, ?, ?, ?, ?, ?)")
-        .bind(run.0)
-        .bind(c.phase.name())
-        .bind(int(c.step))
-        .bind(&c.folder)
-        .bind(i64::try_from(c.bytes).unwrap_or(i64::MAX))
-        .bind(&c.adapter_sha256)
-        .bind(&c.state)
-        .bind(now)
-        .bind(rev)
-        .execute(&mut *tx)
-        .await?;
+    sqlx::query(
+        "insert into checkpoint (run, phase, step, folder, bytes, adapter_sha256, state, at_ms, rev) values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(run.0)
+    .bind(c.phase.name())
+    .bind(int(c.step))
+    .bind(&c.folder)
+    .bind(i64::try_from(c.bytes).unwrap_or(i64::MAX))
+    .bind(&c.adapter_sha256)
+    .bind(&c.state)
+    .bind(now)
+    .bind(rev)
+    .execute(&mut *tx)
+    .await?;
     let body = json!({ "phase": c.phase, "step": c.step, "bytes": c.bytes, "adapter_sha256": c.adapter_sha256 });
     events::push(tx, Some(run), "checkpoint", &body).await
 }

@@ -54,10 +54,7 @@ pub(crate) struct GroupDetail {
 
 /// The packed half of `group`.
 pub(crate) fn pack(group: &GroupRecord) -> Result<Vec<u8>, Fault> {
-    let texts = GroupTexts {
-        prompt: group.prompt.clone(),
-        rollouts: group.rollouts.iter().map(texts_of).collect::<Result<_, _>>()?,
-    };
+    let texts = GroupTexts { prompt: group.prompt.clone(), rollouts: group.rollouts.iter().map(texts_of).collect::<Result<_, _>>()? };
     let json = to_json(&texts)?;
     let mut out = Vec::with_capacity(2 * json.len());
     put_count(&mut out, json.len())?;

@@ -11,9 +11,7 @@ use crate::error::Fault;
 
 /// Milliseconds since 1970.
 pub(crate) fn now_ms() -> i64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// A count for a column. No count reaches the bound that saturates.
@@ -41,10 +39,7 @@ pub(crate) fn phase(row: &SqliteRow, column: &str) -> Result<Phase, Fault> {
 /// An outcome from a column.
 pub(crate) fn outcome(row: &SqliteRow, column: &str) -> Result<Outcome, Fault> {
     let code: i64 = row.try_get(column)?;
-    u8::try_from(code)
-        .ok()
-        .and_then(Outcome::from_code)
-        .ok_or_else(|| Fault::Unreadable(format!("{column} = {code}")))
+    u8::try_from(code).ok().and_then(Outcome::from_code).ok_or_else(|| Fault::Unreadable(format!("{column} = {code}")))
 }
 
 /// Stored name of a stop reason.

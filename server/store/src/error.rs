@@ -24,7 +24,9 @@ pub enum StoreError {
         reason: String,
     },
     /// A later version of this program has changed the tables.
-    #[error("{path} was written by a newer whetstone (migration {version} is unknown here); update whetstone, or choose another directory with --data")]
+    #[error(
+        "{path} was written by a newer whetstone (migration {version} is unknown here); update whetstone, or choose another directory with --data"
+    )]
     NewerSchema {
         /// The file.
         path: PathBuf,

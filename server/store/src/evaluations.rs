@@ -63,12 +63,13 @@ impl Store {
         const DOING: &str = "read an evaluation";
         let mut tx = self.snapshot(DOING).await?;
         let outcome = async {
-            let row = sqlx::query(select_evaluation!("where e.run = ? and e.phase = ? and e.step = ? order by e.rev desc, e.id desc limit 1"))
-                .bind(run.0)
-                .bind(phase.name())
-                .bind(int(step))
-                .fetch_optional(&mut *tx)
-                .await?;
+            let row =
+                sqlx::query(select_evaluation!("where e.run = ? and e.phase = ? and e.step = ? order by e.rev desc, e.id desc limit 1"))
+                    .bind(run.0)
+                    .bind(phase.name())
+                    .bind(int(step))
+                    .fetch_optional(&mut *tx)
+                    .await?;
             let Some(row) = row else { return Ok(None) };
             let predictions = predictions(&mut tx, row.try_get("id")?).await?;
             let e = evaluation_row(&row)?;

@@ -39,11 +39,8 @@ fn pick(known: &[Known], wanted: &str) -> Result<i64, StoreError> {
     let bare = |id: &str| id.strip_prefix("r-").unwrap_or(id).to_owned();
     let lower = wanted.to_lowercase();
     let id = bare(&lower);
-    let rules: [&dyn Fn(&Known) -> bool; 3] = [
-        &|k| bare(&k.public_id) == id,
-        &|k| k.name == wanted,
-        &|k| !id.is_empty() && bare(&k.public_id).starts_with(&id),
-    ];
+    let rules: [&dyn Fn(&Known) -> bool; 3] =
+        [&|k| bare(&k.public_id) == id, &|k| k.name == wanted, &|k| !id.is_empty() && bare(&k.public_id).starts_with(&id)];
     for rule in rules {
         let found: Vec<&Known> = known.iter().filter(|k| rule(k)).collect();
         match found.as_slice() {

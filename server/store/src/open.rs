@@ -55,9 +55,10 @@ impl Store {
             .after_release(|connection, _| Box::pin(is_clean(connection)))
             .connect_lazy_with(options);
         bring_up_to_date(&writer, &path).await?;
-        let readers = SqlitePoolOptions::new().max_connections(READERS).acquire_timeout(BUSY).connect_lazy_with(
-            SqliteConnectOptions::new().filename(&path).read_only(true).foreign_keys(true).busy_timeout(BUSY),
-        );
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .acquire_timeout(BUSY)
+            .connect_lazy_with(SqliteConnectOptions::new().filename(&path).read_only(true).foreign_keys(true).busy_timeout(BUSY));
         Ok(Self { writer, readers, path: Arc::new(path) })
     }
 

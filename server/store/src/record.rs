@@ -54,9 +54,7 @@ async fn write(tx: &mut SqliteConnection, run: RunId, event: &Event) -> Result<(
             sqlx::query("update run set progress = ? where id = ?").bind(message).bind(run.0).execute(&mut *tx).await?;
             events::push(tx, Some(run), "progress", &json!({ "message": message })).await
         }
-        Event::Log { level, message } => {
-            events::push(tx, Some(run), "log", &json!({ "level": level, "message": message })).await
-        }
+        Event::Log { level, message } => events::push(tx, Some(run), "log", &json!({ "level": level, "message": message })).await,
     }
 }
 
@@ -131,13 +129,7 @@ async fn write_group(tx: &mut SqliteConnection, run: RunId, step: &StepRecord, g
     Ok(())
 }
 
-async fn write_rollout(
-    tx: &mut SqliteConnection,
-    run: RunId,
-    step: &StepRecord,
-    group: i64,
-    rollout: &Rollout,
-) -> Result<(), Fault> {
+async fn write_rollout(tx: &mut SqliteConnection, run: RunId, step: &StepRecord, group: i64, rollout: &Rollout) -> Result<(), Fault> {
     sqlx::query(
         "insert into rollout (grp, idx, run, phase, step, outcome, total, advantage, tokens, stop, effective) \
          values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -162,11 +154,8 @@ async fn write_rollout(
 async fn write_problem(tx: &mut SqliteConnection, problem: &Problem) -> Result<i64, Fault> {
     let body = to_json(problem)?;
     let hash = fnv1a(body.as_bytes());
-    let known: Option<i64> = sqlx::query_scalar("select id from problem where hash = ? and body = ?")
-        .bind(hash)
-        .bind(&body)
-        .fetch_optional(&mut *tx)
-        .await?;
+    let known: Option<i64> =
+        sqlx::query_scalar("select id from problem where hash = ? and body = ?").bind(hash).bind(&body).fetch_optional(&mut *tx).await?;
     if let Some(id) = known {
         return Ok(id);
     }

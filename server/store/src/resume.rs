@@ -63,7 +63,8 @@ async fn rewind(tx: &mut SqliteConnection, run: RunId, checkpoint: Option<&Check
             match rev {
                 Some(rev) => rev,
                 None => {
-                    let public: String = sqlx::query_scalar("select public_id from run where id = ?").bind(run.0).fetch_one(&mut *tx).await?;
+                    let public: String =
+                        sqlx::query_scalar("select public_id from run where id = ?").bind(run.0).fetch_one(&mut *tx).await?;
                     return Err(StoreError::NoSuchCheckpoint { run: public, phase: c.phase.name(), step: c.step }.into());
                 }
             }

@@ -82,7 +82,8 @@ async fn groups(tx: &mut SqliteConnection, run: RunId, phase: Phase, step: usize
     let mut groups = Vec::with_capacity(rows.len());
     for row in &rows {
         // in the order of writing, which is the order of the packed half
-        let narrow = sqlx::query("select * from rollout where grp = ? order by id").bind(row.try_get::<i64, _>("id")?).fetch_all(&mut *tx).await?;
+        let narrow =
+            sqlx::query("select * from rollout where grp = ? order by id").bind(row.try_get::<i64, _>("id")?).fetch_all(&mut *tx).await?;
         groups.push(group(row, &narrow)?);
     }
     Ok(groups)

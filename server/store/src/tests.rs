@@ -102,9 +102,7 @@ fn group(index: usize) -> GroupRecord {
 }
 
 fn metrics() -> BTreeMap<String, f64> {
-    [("loss", f64::NAN), ("kl", f64::NEG_INFINITY), ("reward", 0.1 + 0.2), ("num_tokens", 3.0)]
-        .map(|(k, v)| (k.to_owned(), v))
-        .into()
+    [("loss", f64::NAN), ("kl", f64::NEG_INFINITY), ("reward", 0.1 + 0.2), ("num_tokens", 3.0)].map(|(k, v)| (k.to_owned(), v)).into()
 }
 
 fn step(phase: Phase, step: usize, groups: usize) -> StepRecord {
@@ -123,8 +121,7 @@ fn evaluation(phase: Phase, step: usize, kind: EvaluationKind, accuracy: f64) ->
         argument_score: Some(1.0 / 3.0),
         tokens: 9,
     };
-    let predictions =
-        vec![prediction("z", Some(vec![call("b", json!({ "y": 1 }))])), prediction("a", Some(vec![])), prediction("m", None)];
+    let predictions = vec![prediction("z", Some(vec![call("b", json!({ "y": 1 }))])), prediction("a", Some(vec![])), prediction("m", None)];
     EvaluationRecord {
         phase,
         step,

@@ -19,9 +19,10 @@ pub fn compiles(tool: &Tool) -> Result<(), String> {
 }
 
 fn validator(tool: &Tool) -> Result<jsonschema::Validator, String> {
-    jsonschema::options().offline().build(&json_schema(&tool.parameters)).map_err(|e| {
-        format!("the schema of tool {:?} is invalid at {}: {e}", tool.name, place(e.instance_path().as_str()))
-    })
+    jsonschema::options()
+        .offline()
+        .build(&json_schema(&tool.parameters))
+        .map_err(|e| format!("the schema of tool {:?} is invalid at {}: {e}", tool.name, place(e.instance_path().as_str())))
 }
 
 fn place(path: &str) -> &str {

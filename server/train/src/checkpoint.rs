@@ -80,7 +80,8 @@ fn write(aside: &Path, base: &Base, adapter: &Adapter, optimizer: &AdamW, counte
     fs::create_dir_all(aside).map_err(io)?;
     adapter.save(aside, &base.hf_name, &base.sha256)?;
     write_synced(&aside.join("optimizer.safetensors"), &serialize(&optimizer.named(adapter)?, Default::default())?)?;
-    let json = serde_json::to_string_pretty(counters).map_err(|e| TrainError::Checkpoint { path: aside.to_path_buf(), reason: e.to_string() })?;
+    let json =
+        serde_json::to_string_pretty(counters).map_err(|e| TrainError::Checkpoint { path: aside.to_path_buf(), reason: e.to_string() })?;
     write_synced(&aside.join("state.json"), json.as_bytes())?;
     sync_dir(aside).map_err(io)
 }
@@ -91,7 +92,8 @@ pub fn load(run: &Path, record: &CheckpointRecord, base: &Base, fresh: &AdamW) -
     let fail = |reason: String| TrainError::Checkpoint { path: folder.clone(), reason };
     let counters: Counters = serde_json::from_str(&record.state).map_err(|e| fail(format!("its recorded state: {e}")))?;
     let adapter = Adapter::load(&folder, &base.config, &base.sha256, &Device::Cpu)?;
-    let tensors = candle_core::safetensors::load(folder.join("optimizer.safetensors"), &Device::Cpu).map_err(|e| fail(format!("optimizer.safetensors: {e}")))?;
+    let tensors = candle_core::safetensors::load(folder.join("optimizer.safetensors"), &Device::Cpu)
+        .map_err(|e| fail(format!("optimizer.safetensors: {e}")))?;
     let mut optimizer = fresh.clone();
     optimizer.restore(&adapter, &tensors, counters.updates).map_err(|e| fail(format!("optimizer.safetensors: {e}")))?;
     Ok((adapter, optimizer, counters))

@@ -18,7 +18,9 @@ pub enum TrainError {
     #[error("tensor operation: {0}")]
     Tensor(#[from] candle_core::Error),
     /// No problem is left to learn from or to measure on.
-    #[error("{spec}: no problem fits: {dropped} of {of} have prompts longer than max_prompt_tokens = {limit}; raise it or bring shorter problems")]
+    #[error(
+        "{spec}: no problem fits: {dropped} of {of} have prompts longer than max_prompt_tokens = {limit}; raise it or bring shorter problems"
+    )]
     NoProblems {
         /// The task set.
         spec: String,

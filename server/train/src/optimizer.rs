@@ -77,7 +77,8 @@ impl AdamW {
     ) -> std::result::Result<(), String> {
         let take = |name: String, len: usize| -> std::result::Result<Vec<f32>, String> {
             let t = tensors.get(&name).ok_or_else(|| format!("tensor {name} is missing"))?;
-            let values = t.flatten_all().and_then(|t| t.to_dtype(DType::F32)).and_then(|t| t.to_vec1::<f32>()).map_err(|e| e.to_string())?;
+            let values =
+                t.flatten_all().and_then(|t| t.to_dtype(DType::F32)).and_then(|t| t.to_vec1::<f32>()).map_err(|e| e.to_string())?;
             if values.len() == len { Ok(values) } else { Err(format!("tensor {name} has {} numbers, not {len}", values.len())) }
         };
         for (i, (name, t)) in adapter.named().into_iter().enumerate() {

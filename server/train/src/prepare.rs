@@ -77,7 +77,8 @@ pub fn load(policy: &Policy, spec: &str, limit: Option<usize>, config: &RunConfi
     let mut set = tasks::load(spec, &LoadOptions { seed: config.seed, limit, bfcl })?;
     let refused = std::mem::take(&mut set.refused);
     let pool = Pool::new(policy, set, config.max_prompt_tokens)?;
-    let report = Loaded { spec: spec.to_owned(), problems: pool.items.len(), dropped: pool.dropped, limit: config.max_prompt_tokens, refused };
+    let report =
+        Loaded { spec: spec.to_owned(), problems: pool.items.len(), dropped: pool.dropped, limit: config.max_prompt_tokens, refused };
     Ok((pool, report))
 }
 
@@ -85,7 +86,8 @@ pub fn load(policy: &Policy, spec: &str, limit: Option<usize>, config: &RunConfi
 fn train_problems(c: &RunConfig) -> Option<usize> {
     let draws = if c.dynamic_sampling { crate::trainer::SAMPLING_ROUNDS } else { 1 };
     let w = &c.warm_start;
-    let learned = w.steps.saturating_mul(w.problems_per_step).saturating_add(c.steps.saturating_mul(c.problems_per_step).saturating_mul(draws));
+    let learned =
+        w.steps.saturating_mul(w.problems_per_step).saturating_add(c.steps.saturating_mul(c.problems_per_step).saturating_mul(draws));
     let wanted = learned.saturating_add(if w.steps > 0 { w.eval_problems } else { 0 });
     c.tasks.trim().starts_with("starter").then_some(wanted.clamp(1, MOST_GENERATED))
 }

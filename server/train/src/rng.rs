@@ -33,7 +33,13 @@ mod tests {
     fn every_part_of_the_address_matters_and_the_stream_is_pinned() {
         let first = |mut r: ChaCha8Rng| r.random::<u64>();
         let base = first(at(Use::Rollout, 1, 2, 3, 4));
-        for other in [at(Use::Order, 1, 2, 3, 4), at(Use::Rollout, 9, 2, 3, 4), at(Use::Rollout, 1, 9, 3, 4), at(Use::Rollout, 1, 2, 9, 4), at(Use::Rollout, 1, 2, 3, 9)] {
+        for other in [
+            at(Use::Order, 1, 2, 3, 4),
+            at(Use::Rollout, 9, 2, 3, 4),
+            at(Use::Rollout, 1, 9, 3, 4),
+            at(Use::Rollout, 1, 2, 9, 4),
+            at(Use::Rollout, 1, 2, 3, 9),
+        ] {
             assert_ne!(base, first(other));
         }
         assert_eq!(base, first(at(Use::Rollout, 1, 2, 3, 4)));

@@ -48,7 +48,11 @@ pub fn gradients(
             let scored: Vec<Scored> = rows
                 .iter()
                 .enumerate()
-                .map(|(i, &policy)| Scored { row: batch.rows[from + i], policy, reference: reference.as_ref().map(|r| r[from + i].logprob) })
+                .map(|(i, &policy)| Scored {
+                    row: batch.rows[from + i],
+                    policy,
+                    reference: reference.as_ref().map(|r| r[from + i].logprob),
+                })
                 .collect();
             coefficients(&scored)
         })?;

@@ -8,7 +8,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use whetstone_domain::event::Metrics;
-use whetstone_domain::{CheckpointRecord, EvaluationKind, EvaluationRecord, Event, GroupRecord, Phase, Prediction, RunConfig, RunState, StepRecord, stats};
+use whetstone_domain::{
+    CheckpointRecord, EvaluationKind, EvaluationRecord, Event, GroupRecord, Phase, Prediction, RunConfig, RunState, StepRecord, stats,
+};
 use whetstone_model::adapter::Adapter;
 use whetstone_tooluse::Rewarder;
 
@@ -67,9 +69,11 @@ pub enum Ending {
 pub fn train(job: Job, emit: &mut dyn FnMut(Event) -> Result<()>, stop: &mut dyn FnMut() -> bool) -> Result<Ending> {
     let config = job.config;
     let rewarder = Rewarder::new(config)?;
-    let (learn, unseen) = if config.warm_start.steps > 0 { job.train.split(config.warm_start.eval_problems) } else { (job.train, Pool::default()) };
+    let (learn, unseen) =
+        if config.warm_start.steps > 0 { job.train.split(config.warm_start.eval_problems) } else { (job.train, Pool::default()) };
     let base = &job.policy.base;
-    let fresh = Adapter::new(&base.config, config.lora_rank, config.lora_alpha, config.seed, job.policy.model.dtype(), job.policy.model.device())?;
+    let fresh =
+        Adapter::new(&base.config, config.lora_rank, config.lora_alpha, config.seed, job.policy.model.dtype(), job.policy.model.device())?;
     let optimizer = AdamW::new(config, &fresh);
     let phase = if config.warm_start.steps > 0 { Phase::WarmStart } else { Phase::Grpo };
     let counters = Counters { phase, step: 0, updates: 0, best_loss: None, stale: 0, num_tokens: 0 };
@@ -96,7 +100,8 @@ pub fn train(job: Job, emit: &mut dyn FnMut(Event) -> Result<()>, stop: &mut dyn
         Some(resume) => {
             trainer.baseline = resume.baseline;
             trainer.saved = Some((resume.checkpoint.phase, resume.checkpoint.step));
-            (trainer.adapter, trainer.optimizer, trainer.counters) = checkpoint::load(trainer.folder, &resume.checkpoint, base, &trainer.optimizer)?;
+            (trainer.adapter, trainer.optimizer, trainer.counters) =
+                checkpoint::load(trainer.folder, &resume.checkpoint, base, &trainer.optimizer)?;
         }
         None => {
             if !trainer.begin()? {
@@ -157,7 +162,8 @@ impl Trainer<'_> {
             return Ok(false);
         }
         let (start, w, step) = (Instant::now(), &self.config.warm_start, self.counters.step + 1);
-        let problems: Vec<&Prepared> = (0..w.problems_per_step).map(|i| self.learn.at(self.config.seed, (step - 1) * w.problems_per_step + i)).collect();
+        let problems: Vec<&Prepared> =
+            (0..w.problems_per_step).map(|i| self.learn.at(self.config.seed, (step - 1) * w.problems_per_step + i)).collect();
         let (loss, mut gradients) = warm_start::step(self.policy, &self.adapter, &problems)?;
         let rate = w.learning_rate * self.config.lr_factor(step - 1, w.steps);
         self.counters.num_tokens += problems.iter().map(|p| p.ids.len() as u64).sum::<u64>();

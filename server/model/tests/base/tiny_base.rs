@@ -81,10 +81,8 @@ fn other_families_and_dtypes_survive_a_folder() {
         head_dim: 32,
         ..tiny_config()
     };
-    for (family, qk_norm, qkv_bias) in [(Family::Qwen3, true, false), (Family::Qwen2, false, true)]
-    {
-        let config =
-            whetstone_model::config::ModelConfig { family, qk_norm, qkv_bias, ..config.clone() };
+    for (family, qk_norm, qkv_bias) in [(Family::Qwen3, true, false), (Family::Qwen2, false, true)] {
+        let config = whetstone_model::config::ModelConfig { family, qk_norm, qkv_bias, ..config.clone() };
         let base = tiny_base_with(config, 5).unwrap();
         let folder = tempfile::tempdir().unwrap();
         write_base(&base, folder.path()).unwrap();

@@ -49,10 +49,12 @@ async fn a_directory_that_cannot_be_made_is_named() {
 #[tokio::test]
 async fn a_newer_schema_is_refused() {
     let (dir, store) = fresh().await;
-    sqlx::query("insert into _sqlx_migrations (version, description, success, checksum, execution_time) values (9999, 'later', 1, x'00', 0)")
-        .execute(&store.writer)
-        .await
-        .unwrap();
+    sqlx::query(
+        "insert into _sqlx_migrations (version, description, success, checksum, execution_time) values (9999, 'later', 1, x'00', 0)",
+    )
+    .execute(&store.writer)
+    .await
+    .unwrap();
     store.close().await;
     let error = Store::open(dir.path()).await.unwrap_err();
     assert!(matches!(error, StoreError::NewerSchema { version: 9999, .. }), "{error:?}");

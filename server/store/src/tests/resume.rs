@@ -29,7 +29,8 @@ async fn a_rewind_keeps_exactly_what_precedes_the_checkpoint() {
     let late = Event::Step { step: None, evaluation: Some(evaluation(Phase::Grpo, 2, EvaluationKind::Final, 0.99)), checkpoint: None };
     let mut lost = step(Phase::Grpo, 4, 1);
     lost.groups[0].problem = problem("only here");
-    let lost = Event::Step { step: Some(lost), evaluation: Some(evaluation(Phase::Grpo, 4, EvaluationKind::Final, 0.99)), checkpoint: None };
+    let lost =
+        Event::Step { step: Some(lost), evaluation: Some(evaluation(Phase::Grpo, 4, EvaluationKind::Final, 0.99)), checkpoint: None };
     record_all(&store, run, &[late, made(Phase::Grpo, 3, None, false), lost]).await;
 
     let point = store.resume_point(run).await.unwrap();

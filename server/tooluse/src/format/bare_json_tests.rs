@@ -14,7 +14,11 @@ fn problem(messages: Vec<Message>) -> Problem {
     Problem {
         id: "p".into(),
         messages,
-        tools: vec![Tool { name: "f".into(), description: "Does it".into(), parameters: json!({"properties": {"a": {"type": "integer"}}}) }],
+        tools: vec![Tool {
+            name: "f".into(),
+            description: "Does it".into(),
+            parameters: json!({"properties": {"a": {"type": "integer"}}}),
+        }],
         expected: Expected::default(),
         matcher: Matcher::Bfcl,
         domain: String::new(),
@@ -34,10 +38,7 @@ fn all_that_differs_between_prompts_is_in_the_last_message() {
     let last = one.len() - 1;
     assert_eq!(one[..last], two[..last]);
     assert_eq!(one[last].content, "f(a: integer?) - Does it\nRequest: Do it.");
-    assert_eq!(
-        two[last].content,
-        "f(a: integer?) - Does it\nInstructions: Be brief.\nUser: Hello\nAssistant: Yes?\nRequest: Do it."
-    );
+    assert_eq!(two[last].content, "f(a: integer?) - Does it\nInstructions: Be brief.\nUser: Hello\nAssistant: Yes?\nRequest: Do it.");
     let roles: Vec<_> = one.iter().map(|m| m.role.as_str()).collect();
     assert_eq!(roles, ["system", "user", "assistant", "user", "assistant", "user", "assistant", "user"]);
     assert!(render(&problem(vec![])).len() == 8);
@@ -145,7 +146,23 @@ fn any_calls() -> impl Strategy<Value = Vec<ToolCall>> {
 }
 
 fn near_call() -> impl Strategy<Value = String> {
-    let pieces = ["{", "}", "[", "]", ", ", ": ", "\"name\"", "\"arguments\"", "\"f\"", "\\", "1", "{}", "{\"name\": \"f\", \"arguments\": {", "é", "\u{0}"];
+    let pieces = [
+        "{",
+        "}",
+        "[",
+        "]",
+        ", ",
+        ": ",
+        "\"name\"",
+        "\"arguments\"",
+        "\"f\"",
+        "\\",
+        "1",
+        "{}",
+        "{\"name\": \"f\", \"arguments\": {",
+        "é",
+        "\u{0}",
+    ];
     prop::collection::vec(prop::sample::select(pieces.to_vec()), 0..20).prop_map(|p| p.concat())
 }
 

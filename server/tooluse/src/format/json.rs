@@ -88,9 +88,7 @@ impl<'a> Reader<'a> {
     /// Reads one value; `depth` is the count of lists and objects around it.
     pub fn value(&mut self, depth: usize) -> Read<Value> {
         match self.peek() {
-            Some(b'{' | b'[') if depth >= MAX_DEPTH => {
-                failure(self.pos, format!("nested deeper than {MAX_DEPTH} levels"))
-            }
+            Some(b'{' | b'[') if depth >= MAX_DEPTH => failure(self.pos, format!("nested deeper than {MAX_DEPTH} levels")),
             Some(b'{') => {
                 self.pos += 1;
                 self.object(depth).map(Value::Object)

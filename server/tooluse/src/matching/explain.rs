@@ -143,12 +143,10 @@ fn judge_value(problem: &Problem, expected: &ExpectedCall, name: &str, accept: &
     let check = match problem.matcher {
         Matcher::Exact if exact_value(accept, value) => Ok(ValueCheck::Right),
         Matcher::Exact => Ok(ValueCheck::WrongValue),
-        Matcher::Bfcl | Matcher::BfclIrrelevance => {
-            match tool_of(problem, &expected.name).and_then(|tool| property(tool, name)) {
-                Some(property) => check_value(property, &accept.values, value),
-                None => return Verdict::Unexpected,
-            }
-        }
+        Matcher::Bfcl | Matcher::BfclIrrelevance => match tool_of(problem, &expected.name).and_then(|tool| property(tool, name)) {
+            Some(property) => check_value(property, &accept.values, value),
+            None => return Verdict::Unexpected,
+        },
     };
     match check {
         Ok(ValueCheck::Right) => Verdict::Right,

@@ -68,9 +68,7 @@ fn plain(value: &Value, property: Option<&Value>) -> Value {
     let kind = |p: Option<&Value>| p.and_then(|p| p.get("type")).and_then(Value::as_str).and_then(python::Type::of_schema);
     match (value, kind(property)) {
         (Value::Object(map), Some(python::Type::Dict)) => unlisted(map),
-        (Value::Array(items), Some(python::Type::List))
-            if kind(property.and_then(|p| p.get("items"))) == Some(python::Type::Dict) =>
-        {
+        (Value::Array(items), Some(python::Type::List)) if kind(property.and_then(|p| p.get("items"))) == Some(python::Type::Dict) => {
             items.iter().map(|item| item.as_object().map_or_else(|| item.clone(), unlisted)).collect()
         }
         _ => value.clone(),

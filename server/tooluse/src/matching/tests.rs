@@ -154,13 +154,7 @@ fn an_explanation_says_type_not_wrong_and_names_missing_and_surplus() {
     let verdicts: Vec<_> = explanation.calls[0].arguments.iter().map(|a| (a.name.as_str(), a.verdict)).collect();
     assert_eq!(
         verdicts,
-        [
-            ("a", Verdict::WrongType),
-            ("b", Verdict::Right),
-            ("c", Verdict::Missing),
-            ("d", Verdict::LeftOut),
-            ("e", Verdict::Unexpected)
-        ]
+        [("a", Verdict::WrongType), ("b", Verdict::Right), ("c", Verdict::Missing), ("d", Verdict::LeftOut), ("e", Verdict::Unexpected)]
     );
     assert_eq!((explanation.calls[1].expected, explanation.calls[1].produced), (None, Some(0)));
     assert_eq!(explanation.argument_score(&p, &calls), 1.0 / 5.0);

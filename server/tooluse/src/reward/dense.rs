@@ -68,14 +68,10 @@ fn keys(pair: &CallExplanation) -> f64 {
 
 /// Mean over the union of expected and written arguments: 1 where right, at most 1/2 for what is merely alike.
 fn values(pair: &CallExplanation) -> f64 {
-    let alike = |accepted: &[Value], value: &Value| {
-        accepted.iter().map(|a| similarity::values(a, value)).fold(0.0, f64::max)
-    };
+    let alike = |accepted: &[Value], value: &Value| accepted.iter().map(|a| similarity::values(a, value)).fold(0.0, f64::max);
     let score = |a: &matching::ArgumentVerdict| match (a.verdict, &a.expected, &a.produced) {
         (Verdict::Right, ..) => 1.0,
-        (Verdict::WrongValue | Verdict::WrongType, Some(expected), Some(produced)) => {
-            0.5 * alike(&expected.values, produced)
-        }
+        (Verdict::WrongValue | Verdict::WrongType, Some(expected), Some(produced)) => 0.5 * alike(&expected.values, produced),
         _ => 0.0,
     };
     match pair.total() {

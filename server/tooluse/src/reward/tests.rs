@@ -62,8 +62,7 @@ fn renamed(calls: &[ToolCall]) -> Vec<ToolCall> {
 fn wrong_texts(problem: &Problem) -> Vec<String> {
     let gold = matching::canonical(problem);
     let text = write(&gold);
-    let every_tool: Vec<_> =
-        problem.tools.iter().map(|t| ToolCall { name: t.name.clone(), arguments: Default::default() }).collect();
+    let every_tool: Vec<_> = problem.tools.iter().map(|t| ToolCall { name: t.name.clone(), arguments: Default::default() }).collect();
     let mut texts = vec![
         "{".into(),
         "[".into(),
@@ -260,10 +259,7 @@ fn degenerate_policies_stay_far_below_gold() {
 
 #[test]
 fn weights_can_be_replaced_by_known_names_only() {
-    let config = |name: &str, weight: f64| RunConfig {
-        reward_weights: [(name.to_owned(), weight)].into(),
-        ..RunConfig::default()
-    };
+    let config = |name: &str, weight: f64| RunConfig { reward_weights: [(name.to_owned(), weight)].into(), ..RunConfig::default() };
     let problem = &problems()[0];
     let rewarder = Rewarder::new(&config("values", 2.0)).expect("known");
     let reward = rewarder.score(problem, "x", &format::parse(Format::BareJson, "x"), Outcome::NoCall);

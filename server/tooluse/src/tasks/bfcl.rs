@@ -75,12 +75,10 @@ fn each_row(path: &Path, mut each: impl FnMut(usize, &str, RowOrBad)) -> Result<
     let file = path.display().to_string();
     lines::for_each(path, |line, text| {
         let refuse = |reason: String| (line, "row".to_owned(), reason);
-        let row = text.map_err(refuse).and_then(|text| {
-            match Reader::at(text, 0, DuplicateKeys::LastWins).value(0) {
-                Ok(Value::Object(map)) => Ok(map),
-                Ok(_) => Err(refuse("is no JSON object".into())),
-                Err(e) => Err(refuse(format!("is no JSON, byte {}: {}", e.position, e.reason))),
-            }
+        let row = text.map_err(refuse).and_then(|text| match Reader::at(text, 0, DuplicateKeys::LastWins).value(0) {
+            Ok(Value::Object(map)) => Ok(map),
+            Ok(_) => Err(refuse("is no JSON object".into())),
+            Err(e) => Err(refuse(format!("is no JSON, byte {}: {}", e.position, e.reason))),
         });
         each(line, &file, row);
     })

@@ -102,9 +102,7 @@ fn string(value: Option<Value>, field: &str) -> Result<String, Bad> {
 
 fn list<T>(value: Option<Value>, field: &str, item: impl Fn(Value, &str) -> Result<T, Bad>) -> Result<Vec<T>, Bad> {
     match value {
-        Some(Value::Array(items)) => {
-            items.into_iter().enumerate().map(|(i, v)| item(v, &format!("{field}[{i}]"))).collect()
-        }
+        Some(Value::Array(items)) => items.into_iter().enumerate().map(|(i, v)| item(v, &format!("{field}[{i}]"))).collect(),
         Some(_) => bad(field, "must be a list"),
         None => bad(field, "is missing"),
     }

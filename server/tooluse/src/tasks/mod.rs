@@ -153,7 +153,9 @@ fn collect(spec: &str, rows: Vec<Result<Row, Refusal>>, limit: Option<usize>) ->
             Err(refusal) => refused.push(refusal),
         }
     }
-    if problems.is_empty() && let Some(first) = refused.first().cloned() {
+    if problems.is_empty()
+        && let Some(first) = refused.first().cloned()
+    {
         return Err(TaskError::AllRefused { spec, first: Box::new(first), refused });
     }
     problems.truncate(limit.unwrap_or(usize::MAX));

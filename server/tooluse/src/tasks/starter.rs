@@ -26,19 +26,12 @@ const HELD_OUT: [&str; 2] = ["travel", "health"];
 /// The first `n` problems of a split.
 pub fn load(held_out: bool, seed: u64, n: usize) -> Vec<Problem> {
     let split = Split::of(content::content(), held_out);
-    (0..n as u64)
-        .map(|i| one(&split, held_out, seed, i))
-        .collect()
+    (0..n as u64).map(|i| one(&split, held_out, seed, i)).collect()
 }
 
 /// The problem at an index, the same whatever else is asked for.
 pub fn problem(held_out: bool, seed: u64, index: u64) -> Problem {
-    one(
-        &Split::of(content::content(), held_out),
-        held_out,
-        seed,
-        index,
-    )
+    one(&Split::of(content::content(), held_out), held_out, seed, index)
 }
 
 /// Domains whose tools training may show.
@@ -53,29 +46,16 @@ pub fn held_out_domains() -> Vec<&'static str> {
 
 /// The tools of a domain; empty for an unknown one.
 pub fn tools(domain: &str) -> Vec<Tool> {
-    let found = content::content()
-        .domains
-        .iter()
-        .filter(|d| d.name == domain);
-    found
-        .flat_map(|d| d.tools.iter().map(build::schema))
-        .collect()
+    let found = content::content().domains.iter().filter(|d| d.name == domain);
+    found.flat_map(|d| d.tools.iter().map(build::schema)).collect()
 }
 
 fn domains(held_out: bool) -> Vec<&'static str> {
-    Split::of(content::content(), held_out)
-        .domains
-        .into_iter()
-        .map(|d| d.name.as_str())
-        .collect()
+    Split::of(content::content(), held_out).domains.into_iter().map(|d| d.name.as_str()).collect()
 }
 
 fn one(split: &Split<'_>, held_out: bool, seed: u64, index: u64) -> Problem {
-    let id = if held_out {
-        format!("starter-held-out-{seed}-{index:06}")
-    } else {
-        format!("starter-{seed}-{index:06}")
-    };
+    let id = if held_out { format!("starter-held-out-{seed}-{index:06}") } else { format!("starter-{seed}-{index:06}") };
     let made = split.problem(id, &mut Draw::at(held_out, seed, index));
     // Content without tools is a mistake in the embedded files, which `content()` has refused before.
     made.unwrap_or_else(|| unreachable!("a split without tools"))

@@ -106,7 +106,9 @@ fn advantages_equal_trl() {
     let cases: Vec<AdvantageCase> = read("advantages.json");
     let mut seen = 0;
     for c in cases {
-        let Some(rewards) = c.rewards.iter().map(|g| g.iter().copied().collect::<Option<Vec<f64>>>()).collect::<Option<Vec<_>>>() else { continue };
+        let Some(rewards) = c.rewards.iter().map(|g| g.iter().copied().collect::<Option<Vec<f64>>>()).collect::<Option<Vec<_>>>() else {
+            continue;
+        };
         seen += 1;
         for (got, want) in advantages(&rewards, c.scale_rewards).iter().flatten().zip(c.advantages.iter().flatten()) {
             assert!((got - want).abs() < 1e-6 * want.abs().max(1.0), "{}: {got}, TRL {want}", c.name);
@@ -174,7 +176,8 @@ fn golden_tiny() -> (ModelConfig, Weights) {
             }
         })
         .collect();
-    let weights = Weights { layers, embed: take("model.embed_tokens.weight".into()), norm: take("model.norm.weight".into()), lm_head: None };
+    let weights =
+        Weights { layers, embed: take("model.embed_tokens.weight".into()), norm: take("model.norm.weight".into()), lm_head: None };
     (config, weights)
 }
 
@@ -210,7 +213,10 @@ fn ten_golden_steps_equal_pytorch() {
     let branches: Vec<Branch> = file
         .rows
         .chunk_by(|a, b| a.prompt == b.prompt)
-        .map(|group| Branch { prompt: &group[0].prompt, completions: group.iter().map(|r| Target { ids: &r.completion, mask: &r.mask }).collect() })
+        .map(|group| Branch {
+            prompt: &group[0].prompt,
+            completions: group.iter().map(|r| Target { ids: &r.completion, mask: &r.mask }).collect(),
+        })
         .collect();
     assert_eq!(branches.len(), 2);
     let active: Vec<usize> = file.rows.iter().map(|r| r.mask.iter().map(|m| usize::from(*m)).sum()).collect();
@@ -285,7 +291,8 @@ struct AdamStep {
 fn adamw_and_clipping_equal_torch() {
     let file: AdamFile = read("adamw.json");
     for case in file.cases {
-        let run = RunConfig { adam_beta1: file.betas[0], adam_beta2: file.betas[1], weight_decay: case.weight_decay, ..RunConfig::default() };
+        let run =
+            RunConfig { adam_beta1: file.betas[0], adam_beta2: file.betas[1], weight_decay: case.weight_decay, ..RunConfig::default() };
         // an adapter whose first two tensors are the case's parameters: the optimiser knows nothing of their meaning
         let tensor = |p: &AdamParam| Tensor::from_vec(p.values.clone(), p.shape.as_slice(), &Device::Cpu).unwrap();
         assert_eq!(case.params.len(), 2);

@@ -120,7 +120,11 @@ fn gradients_equal_finite_differences_in_f64() {
             };
             let h = 1e-4;
             let quotient = (shifted(h) - shifted(-h)) / (2.0 * h);
-            assert!((quotient - f64::from(got[i][at])).abs() < 1e-6 * quotient.abs().max(1.0), "{name}[{at}]: {} against {quotient}", got[i][at]);
+            assert!(
+                (quotient - f64::from(got[i][at])).abs() < 1e-6 * quotient.abs().max(1.0),
+                "{name}[{at}]: {} against {quotient}",
+                got[i][at]
+            );
         }
     }
 }

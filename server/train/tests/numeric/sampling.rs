@@ -39,7 +39,12 @@ fn differences(model: &Transformer, adapter: &Adapter, prompts: &[Vec<u32>], row
 }
 
 fn prompts(base: &Base, texts: &[&str]) -> Vec<Vec<u32>> {
-    texts.iter().map(|t| base.tokenizer.encode(&format!("<|im_start|>user\nTools: clock(), add(a, b).\n{t}<|im_end|>\n<|im_start|>assistant\n")).unwrap()).collect()
+    texts
+        .iter()
+        .map(|t| {
+            base.tokenizer.encode(&format!("<|im_start|>user\nTools: clock(), add(a, b).\n{t}<|im_end|>\n<|im_start|>assistant\n")).unwrap()
+        })
+        .collect()
 }
 
 #[test]
@@ -47,7 +52,8 @@ fn decode_logprobs_equal_update_logprobs_on_smollm2() {
     let base = whetstone_model::testing::smollm2().unwrap();
     let model = Transformer::new(&base.config, &base.weights, 512).unwrap();
     let adapter = Adapter::random(&base.config, 16, 32.0, 1, DType::F32, 0.02).unwrap();
-    let prompts = prompts(&base, &["What time is it?", "Add 17 and 25, please, and tell me whether the sum is prime.", "List three colours."]);
+    let prompts =
+        prompts(&base, &["What time is it?", "Add 17 and 25, please, and tell me whether the sum is prime.", "List three colours."]);
     let completions = sample(&model, &adapter, &prompts, 4, 24, &base.config.eos_token_ids);
     let (mean, max) = differences(&model, &adapter, &prompts, 4, &completions);
     println!("mean {mean:e} max {max:e}");

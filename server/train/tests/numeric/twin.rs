@@ -36,7 +36,8 @@ impl<'a> Twin<'a> {
     fn rope(&self, x: &Tensor) -> Result<Tensor> {
         let (t, _, d) = x.dims3()?;
         let half = d / 2;
-        let angle: Vec<f64> = (0..t * half).map(|i| (i / half) as f64 * self.config.rope_theta.powf(-2.0 * (i % half) as f64 / d as f64)).collect();
+        let angle: Vec<f64> =
+            (0..t * half).map(|i| (i / half) as f64 * self.config.rope_theta.powf(-2.0 * (i % half) as f64 / d as f64)).collect();
         let angle = Tensor::from_vec(angle, (t, 1, half), &Device::Cpu)?;
         let (cos, sin) = (angle.cos()?, angle.sin()?);
         let (x0, x1) = (x.narrow(2, 0, half)?, x.narrow(2, half, half)?);
@@ -57,7 +58,8 @@ impl<'a> Twin<'a> {
             let q = self.rope(&self.linear(&n, &l.q, &v[0])?.reshape((t, h, d))?)?.transpose(0, 1)?.contiguous()?;
             let k = self.rope(&self.linear(&n, &l.k, &v[1])?.reshape((t, kv, d))?)?;
             let value = self.linear(&n, &l.v, &v[2])?.reshape((t, kv, d))?;
-            let repeat = |x: Tensor| -> Result<Tensor> { x.transpose(0, 1)?.unsqueeze(1)?.broadcast_as((kv, h / kv, t, d))?.reshape((h, t, d)) };
+            let repeat =
+                |x: Tensor| -> Result<Tensor> { x.transpose(0, 1)?.unsqueeze(1)?.broadcast_as((kv, h / kv, t, d))?.reshape((h, t, d)) };
             let scores = (q.matmul(&repeat(k)?.transpose(1, 2)?.contiguous()?)? / (d as f64).sqrt())?.broadcast_add(&mask)?;
             let e = scores.broadcast_sub(&scores.max_keepdim(2)?.detach())?.exp()?;
             let p = e.broadcast_div(&e.sum_keepdim(2)?)?;

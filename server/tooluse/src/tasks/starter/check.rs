@@ -8,13 +8,7 @@ use super::content::{Content, ContentError, Kind, Param, ToolSpec};
 
 /// Check one tool.
 pub(super) fn tool(file: &str, tool: &ToolSpec, errors: &mut Vec<ContentError>) {
-    let mut complain = |at: &str, what: String| {
-        errors.push(ContentError {
-            file: file.into(),
-            at: format!("{} {at}", tool.name),
-            what,
-        })
-    };
+    let mut complain = |at: &str, what: String| errors.push(ContentError { file: file.into(), at: format!("{} {at}", tool.name), what });
     if !tool.description.ends_with('.') {
         complain("description", "must be a sentence".into());
     }
@@ -33,10 +27,7 @@ pub(super) fn tool(file: &str, tool: &ToolSpec, errors: &mut Vec<ContentError>) 
         let at = format!("{:?}", phrasing.source);
         for (i, param) in tool.params.iter().enumerate() {
             if !param.optional && !phrasing.mentions(i) {
-                complain(
-                    &at,
-                    format!("does not mention the required {{{}}}", param.name),
-                );
+                complain(&at, format!("does not mention the required {{{}}}", param.name));
             }
         }
         for bad in ["  ", " .", " ,", " ?", " !", "\n"] {
@@ -52,11 +43,7 @@ pub(super) fn tool(file: &str, tool: &ToolSpec, errors: &mut Vec<ContentError>) 
 
 fn of_param(param: &Param, all: &[Param]) -> Vec<String> {
     let mut out = Vec::new();
-    let item = if param.kind == Kind::Array {
-        param.items
-    } else {
-        Some(param.kind)
-    };
+    let item = if param.kind == Kind::Array { param.items } else { Some(param.kind) };
     let Some(item) = item else {
         return vec!["an array needs `items`".into()];
     };
@@ -64,14 +51,10 @@ fn of_param(param: &Param, all: &[Param]) -> Vec<String> {
         out.push("arrays of arrays are not supported".into());
     }
     match (&param.range, param.choices.is_empty()) {
-        (None, true) => {
-            out.push("has neither pool, values, say_true/say_false nor min and max".into())
-        }
+        (None, true) => out.push("has neither pool, values, say_true/say_false nor min and max".into()),
         (Some(_), false) => out.push("has both listed values and a range".into()),
         (Some(r), true) if r.least >= r.most => out.push("min is not below max".into()),
-        (Some(_), true) if !matches!(item, Kind::Integer | Kind::Number) => {
-            out.push("a range is for numbers".into())
-        }
+        (Some(_), true) if !matches!(item, Kind::Integer | Kind::Number) => out.push("a range is for numbers".into()),
         _ => {}
     }
     for choice in &param.choices {
@@ -89,14 +72,8 @@ fn of_param(param: &Param, all: &[Param]) -> Vec<String> {
             out.push(format!("value {} cannot be said", choice.value));
         }
         for say in &choice.say {
-            let separators =
-                param.kind == Kind::Array && (say.contains(',') || say.contains(" and "));
-            if say.trim() != say
-                || say.is_empty()
-                || say.contains("  ")
-                || say.contains('"')
-                || separators
-            {
+            let separators = param.kind == Kind::Array && (say.contains(',') || say.contains(" and "));
+            if say.trim() != say || say.is_empty() || say.contains("  ") || say.contains('"') || separators {
                 out.push(format!("saying {say:?} would read badly"));
             }
         }
@@ -117,11 +94,7 @@ fn of_param(param: &Param, all: &[Param]) -> Vec<String> {
     }
     if param.kind == Kind::Array {
         let (least, most) = param.count;
-        let available = if param.choices.is_empty() {
-            usize::MAX
-        } else {
-            param.choices.len()
-        };
+        let available = if param.choices.is_empty() { usize::MAX } else { param.choices.len() };
         if least == 0 || least > most || most > available {
             out.push(format!("cannot draw {least} to {most} items"));
         }
@@ -140,19 +113,10 @@ fn of_param(param: &Param, all: &[Param]) -> Vec<String> {
 /// Check what concerns several files.
 pub(super) fn across(content: &Content, errors: &mut Vec<ContentError>) {
     let mut names = BTreeSet::new();
-    let tools = || {
-        content
-            .domains
-            .iter()
-            .flat_map(|d| d.tools.iter().map(move |t| (d, t)))
-    };
+    let tools = || content.domains.iter().flat_map(|d| d.tools.iter().map(move |t| (d, t)));
     for (domain, tool) in tools() {
         if !names.insert(tool.name.as_str()) {
-            errors.push(ContentError {
-                file: format!("{}.toml", domain.name),
-                at: tool.name.clone(),
-                what: "the name is taken".into(),
-            });
+            errors.push(ContentError { file: format!("{}.toml", domain.name), at: tool.name.clone(), what: "the name is taken".into() });
         }
     }
     for (domain, tool) in tools() {

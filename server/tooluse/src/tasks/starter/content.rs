@@ -44,9 +44,7 @@ pub(super) struct Choice {
 
 /// A value as plain words.
 pub(super) fn as_text(value: &Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// Numbers to draw from: `least + step * k` in units of 10^-decimals.
@@ -143,11 +141,7 @@ pub(super) const CHAT: (&str, &str) = embedded!["chat.toml"][0];
 pub(super) fn content() -> &'static Content {
     static CONTENT: LazyLock<Content> = LazyLock::new(|| {
         let (content, errors) = parse(&DOMAIN_FILES, POOLS, CHAT);
-        assert!(
-            errors.is_empty(),
-            "embedded task content is wrong: {}",
-            errors[0]
-        );
+        assert!(errors.is_empty(), "embedded task content is wrong: {}", errors[0]);
         content
     });
     &CONTENT

@@ -13,9 +13,7 @@ const OPENERS: &str = "what what's how how's can could would will is are do does
 pub(super) fn dress(template: &Template, text: String, draw: &mut Draw) -> String {
     let (dressed, in_front) = (draw.percent(15), draw.percent(60));
     let kind = draw.below(64);
-    let polite = ["please", "thank", "hi ", "hi,", "hey", "hello", "quick"]
-        .iter()
-        .any(|w| text.to_lowercase().contains(w));
+    let polite = ["please", "thank", "hi ", "hi,", "hey", "hello", "quick"].iter().any(|w| text.to_lowercase().contains(w));
     if !dressed || polite {
         return text;
     }
@@ -23,30 +21,15 @@ pub(super) fn dress(template: &Template, text: String, draw: &mut Draw) -> Strin
         let question = text.ends_with('?');
         let first = text.split_whitespace().next().unwrap_or("").to_lowercase();
         let full = if question {
-            [
-                "Quick question: ",
-                "One question: ",
-                "Hi there! ",
-                "Hello! ",
-                "Hey, quick one: ",
-            ]
+            ["Quick question: ", "One question: ", "Hi there! ", "Hello! ", "Hey, quick one: "]
         } else {
-            [
-                "Hi there! ",
-                "Hello! ",
-                "Good morning! ",
-                "Hey there. ",
-                "Hello again. ",
-            ]
+            ["Hi there! ", "Hello! ", "Good morning! ", "Hey there. ", "Hello again. "]
         };
         let soft = ["Hi, ", "Hey, ", "Hello, ", "Okay, ", "Right, "];
         let written_out = text.chars().nth(1).is_some_and(char::is_lowercase);
         if written_out && OPENERS.split(' ').any(|w| w == first) && kind.is_multiple_of(2) {
             let mut chars = text.chars();
-            let head = chars
-                .next()
-                .map(|c| c.to_lowercase().to_string())
-                .unwrap_or_default();
+            let head = chars.next().map(|c| c.to_lowercase().to_string()).unwrap_or_default();
             return format!("{}{head}{}", soft[kind % soft.len()], chars.as_str());
         }
         return format!("{}{text}", full[kind % full.len()]);
@@ -55,13 +38,7 @@ pub(super) fn dress(template: &Template, text: String, draw: &mut Draw) -> Strin
         return text;
     }
     if text.ends_with(['.', '!', '?', '"']) {
-        let tail = [
-            " Thanks!",
-            " Thank you.",
-            " Thanks a lot.",
-            " Thanks in advance!",
-            " Cheers!",
-        ];
+        let tail = [" Thanks!", " Thank you.", " Thanks a lot.", " Thanks in advance!", " Cheers!"];
         return format!("{text}{}", tail[kind % tail.len()]);
     }
     let tail = [", please", ", thanks", ", thank you"];

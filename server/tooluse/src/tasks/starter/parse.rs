@@ -7,9 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::check;
-use super::content::{
-    Choice, Content, ContentError, Domain, Kind, Line, Param, Range, ToolSpec, as_text,
-};
+use super::content::{Choice, Content, ContentError, Domain, Kind, Line, Param, Range, ToolSpec, as_text};
 use super::template::Template;
 
 #[derive(Debug, Clone, Deserialize)]
@@ -23,10 +21,7 @@ impl RawChoice {
     fn resolve(self) -> Choice {
         match self {
             Self::Said { value, say } => Choice { value, say },
-            Self::Plain(value) => Choice {
-                say: vec![as_text(&value)],
-                value,
-            },
+            Self::Plain(value) => Choice { say: vec![as_text(&value)], value },
         }
     }
 }
@@ -99,57 +94,35 @@ struct RawChat {
 }
 
 /// Parse and check all files; what can be read is returned beside the list of mistakes.
-pub(super) fn parse(
-    domains: &[(&str, &str)],
-    pools: (&str, &str),
-    chat: (&str, &str),
-) -> (Content, Vec<ContentError>) {
+pub(super) fn parse(domains: &[(&str, &str)], pools: (&str, &str), chat: (&str, &str)) -> (Content, Vec<ContentError>) {
     let mut errors = Vec::new();
-    let pools: BTreeMap<String, Vec<Choice>> =
-        read::<BTreeMap<String, Vec<RawChoice>>>(pools, &mut errors)
-            .unwrap_or_default()
-            .into_iter()
-            .map(|(k, v)| (k, v.into_iter().map(RawChoice::resolve).collect()))
-            .collect();
+    let pools: BTreeMap<String, Vec<Choice>> = read::<BTreeMap<String, Vec<RawChoice>>>(pools, &mut errors)
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(k, v)| (k, v.into_iter().map(RawChoice::resolve).collect()))
+        .collect();
     let mut content = Content::default();
     for &(file, text) in domains {
         let Some(raw) = read::<RawDomain>((file, text), &mut errors) else {
             continue;
         };
-        let tools = raw
-            .tool
-            .into_iter()
-            .map(|t| tool(file, t, &pools, &mut errors))
-            .collect();
+        let tools = raw.tool.into_iter().map(|t| tool(file, t, &pools, &mut errors)).collect();
         let no_call = lines(file, "no_call", &raw.no_call, &pools, &mut errors);
-        content.domains.push(Domain {
-            name: raw.domain,
-            tools,
-            no_call,
-        });
+        content.domains.push(Domain { name: raw.domain, tools, no_call });
     }
     if let Some(raw) = read::<RawChat>(chat, &mut errors) {
-        content.chat = [
-            lines(chat.0, "train", &raw.train, &pools, &mut errors),
-            lines(chat.0, "held_out", &raw.held_out, &pools, &mut errors),
-        ];
+        content.chat =
+            [lines(chat.0, "train", &raw.train, &pools, &mut errors), lines(chat.0, "held_out", &raw.held_out, &pools, &mut errors)];
     }
     check::across(&content, &mut errors);
     (content, errors)
 }
 
-fn read<T: for<'de> Deserialize<'de>>(
-    (file, text): (&str, &str),
-    errors: &mut Vec<ContentError>,
-) -> Option<T> {
+fn read<T: for<'de> Deserialize<'de>>((file, text): (&str, &str), errors: &mut Vec<ContentError>) -> Option<T> {
     match toml::from_str(text) {
         Ok(v) => Some(v),
         Err(e) => {
-            errors.push(ContentError {
-                file: file.into(),
-                at: "TOML".into(),
-                what: e.to_string(),
-            });
+            errors.push(ContentError { file: file.into(), at: "TOML".into(), what: e.to_string() });
             None
         }
     }
@@ -158,13 +131,7 @@ fn read<T: for<'de> Deserialize<'de>>(
 type Pools = BTreeMap<String, Vec<Choice>>;
 
 fn tool(file: &str, raw: RawTool, pools: &Pools, errors: &mut Vec<ContentError>) -> ToolSpec {
-    let mut complain = |at: String, what: String| {
-        errors.push(ContentError {
-            file: file.into(),
-            at,
-            what,
-        })
-    };
+    let mut complain = |at: String, what: String| errors.push(ContentError { file: file.into(), at, what });
     let mut params: Vec<Param> = Vec::new();
     for p in raw.params {
         let at = format!("{}.{}", raw.name, p.name);
@@ -180,13 +147,7 @@ fn tool(file: &str, raw: RawTool, pools: &Pools, errors: &mut Vec<ContentError>)
             Err(what) => complain(format!("{} phrasing {} ({text:?})", raw.name, i + 1), what),
         }
     }
-    let spec = ToolSpec {
-        name: raw.name,
-        description: raw.description,
-        params,
-        phrasings,
-        overlaps: raw.overlaps,
-    };
+    let spec = ToolSpec { name: raw.name, description: raw.description, params, phrasings, overlaps: raw.overlaps };
     check::tool(file, &spec, errors);
     spec
 }
@@ -194,24 +155,13 @@ fn tool(file: &str, raw: RawTool, pools: &Pools, errors: &mut Vec<ContentError>)
 fn param(raw: RawParam, before: &[Param], pools: &Pools) -> Result<Param, String> {
     let mut choices: Vec<Choice> = raw.values.into_iter().map(RawChoice::resolve).collect();
     if let Some(pool) = &raw.pool {
-        choices.extend(
-            pools
-                .get(pool)
-                .ok_or_else(|| format!("unknown pool {pool:?}"))?
-                .iter()
-                .cloned(),
-        );
+        choices.extend(pools.get(pool).ok_or_else(|| format!("unknown pool {pool:?}"))?.iter().cloned());
     }
     if raw.kind == Kind::Boolean {
         choices.extend(
             [(true, raw.say_true), (false, raw.say_false)]
                 .into_iter()
-                .filter_map(|(value, say)| {
-                    (!say.is_empty()).then_some(Choice {
-                        value: Value::Bool(value),
-                        say,
-                    })
-                }),
+                .filter_map(|(value, say)| (!say.is_empty()).then_some(Choice { value: Value::Bool(value), say })),
         );
     }
     let range = match (raw.min, raw.max) {
@@ -220,23 +170,13 @@ fn param(raw: RawParam, before: &[Param], pools: &Pools) -> Result<Param, String
             let decimals = if number { raw.decimals.unwrap_or(1) } else { 0 };
             let scale = 10_f64.powi(decimals as i32);
             let (least, most) = ((min * scale).round() as i64, (max * scale).round() as i64);
-            Some(Range {
-                least,
-                most,
-                step: raw.step.unwrap_or(1).max(1) * scale_of_step(raw.step, decimals),
-                decimals,
-            })
+            Some(Range { least, most, step: raw.step.unwrap_or(1).max(1) * scale_of_step(raw.step, decimals), decimals })
         }
         _ => None,
     };
     let after = raw
         .after
-        .map(|a| {
-            before
-                .iter()
-                .position(|p| p.name == a)
-                .ok_or_else(|| format!("after: no earlier parameter {a:?}"))
-        })
+        .map(|a| before.iter().position(|p| p.name == a).ok_or_else(|| format!("after: no earlier parameter {a:?}")))
         .transpose()?;
     Ok(Param {
         name: raw.name,
@@ -257,13 +197,7 @@ fn scale_of_step(step: Option<i64>, decimals: u32) -> i64 {
     step.map_or(1, |_| 10_i64.pow(decimals))
 }
 
-fn lines(
-    file: &str,
-    key: &str,
-    texts: &[String],
-    pools: &Pools,
-    errors: &mut Vec<ContentError>,
-) -> Vec<Line> {
+fn lines(file: &str, key: &str, texts: &[String], pools: &Pools, errors: &mut Vec<ContentError>) -> Vec<Line> {
     let mut out = Vec::new();
     for (i, text) in texts.iter().enumerate() {
         let mut params: Vec<Param> = Vec::new();
@@ -286,11 +220,7 @@ fn lines(
         match template {
             Ok(template) => out.push(Line { params, template }),
             Err(what) => {
-                errors.push(ContentError {
-                    file: file.into(),
-                    at: format!("{key} line {} ({text:?})", i + 1),
-                    what,
-                });
+                errors.push(ContentError { file: file.into(), at: format!("{key} line {} ({text:?})", i + 1), what });
             }
         }
     }

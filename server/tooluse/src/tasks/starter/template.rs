@@ -21,24 +21,16 @@ pub(super) struct Template {
 
 impl Template {
     /// Parse `text`; `index` knows the slots by name.
-    pub(super) fn parse(
-        text: &str,
-        mut index: impl FnMut(&str) -> Option<usize>,
-    ) -> Result<Self, String> {
+    pub(super) fn parse(text: &str, mut index: impl FnMut(&str) -> Option<usize>) -> Result<Self, String> {
         let mut pieces = Vec::new();
         let mut rest = text;
         while let Some(open) = rest.find('{') {
-            let close = rest[open..]
-                .find('}')
-                .ok_or("an opening brace without a closing one")?
-                + open;
+            let close = rest[open..].find('}').ok_or("an opening brace without a closing one")? + open;
             if open > 0 {
                 pieces.push(Piece::Text(rest[..open].to_owned()));
             }
             let slot = &rest[open + 1..close];
-            pieces.push(Piece::Slot(
-                index(slot).ok_or_else(|| format!("unknown placeholder {{{slot}}}"))?,
-            ));
+            pieces.push(Piece::Slot(index(slot).ok_or_else(|| format!("unknown placeholder {{{slot}}}"))?));
             rest = &rest[close + 1..];
         }
         if rest.contains('}') {
@@ -47,10 +39,7 @@ impl Template {
         if !rest.is_empty() {
             pieces.push(Piece::Text(rest.to_owned()));
         }
-        Ok(Self {
-            pieces,
-            source: text.to_owned(),
-        })
+        Ok(Self { pieces, source: text.to_owned() })
     }
 
     /// True when the phrasing asks for the parameter.
@@ -60,34 +49,22 @@ impl Template {
 
     /// True when some place of the slot is followed by a word, so that the number 1 would need another form of it.
     pub(super) fn counts_something(&self, index: usize) -> bool {
-        self.followers(index).any(|t| {
-            t.strip_prefix(' ')
-                .is_some_and(|t| t.starts_with(char::is_alphabetic))
-        })
+        self.followers(index).any(|t| t.strip_prefix(' ').is_some_and(|t| t.starts_with(char::is_alphabetic)))
     }
 
     /// True when the number may be spelled out: "in {n} days", but not "{n} km" or "{n}%".
     pub(super) fn may_spell_out(&self, index: usize) -> bool {
         self.followers(index).all(|t| {
-            let word: String = t
-                .strip_prefix(' ')
-                .unwrap_or("")
-                .chars()
-                .take_while(|c| c.is_alphabetic())
-                .collect();
+            let word: String = t.strip_prefix(' ').unwrap_or("").chars().take_while(|c| c.is_alphabetic()).collect();
             word.len() >= 4 && word.ends_with('s')
         })
     }
 
     fn followers(&self, index: usize) -> impl Iterator<Item = &str> {
-        self.pieces
-            .iter()
-            .enumerate()
-            .filter(move |(_, p)| **p == Piece::Slot(index))
-            .map(|(i, _)| match self.pieces.get(i + 1) {
-                Some(Piece::Text(t)) => t.as_str(),
-                _ => "",
-            })
+        self.pieces.iter().enumerate().filter(move |(_, p)| **p == Piece::Slot(index)).map(|(i, _)| match self.pieces.get(i + 1) {
+            Some(Piece::Text(t)) => t.as_str(),
+            _ => "",
+        })
     }
 
     /// The request with `words[slot]` in the places of the slots.
@@ -127,17 +104,11 @@ fn push_text(out: &mut String, text: &str) {
 
 fn push_value(out: &mut String, words: &str) {
     let sentence_start = out.trim_end().is_empty() || out.trim_end().ends_with(['.', '!', '?']);
-    let article = ["a ", "an "].into_iter().find(|a| {
-        out.to_lowercase()
-            .strip_suffix(a)
-            .is_some_and(|head| head.is_empty() || head.ends_with([' ', '(', '"']))
-    });
+    let article = ["a ", "an "]
+        .into_iter()
+        .find(|a| out.to_lowercase().strip_suffix(a).is_some_and(|head| head.is_empty() || head.ends_with([' ', '(', '"'])));
     if let Some(article) = article {
-        let right = if starts_with_vowel_sound(words) {
-            "an "
-        } else {
-            "a "
-        };
+        let right = if starts_with_vowel_sound(words) { "an " } else { "a " };
         if right != article {
             let capital = out[out.len() - article.len()..].starts_with('A');
             out.truncate(out.len() - article.len());
@@ -159,21 +130,12 @@ fn starts_with_vowel_sound(words: &str) -> bool {
     let w = words.to_lowercase();
     let first = w.split([' ', '-']).next().unwrap_or("");
     if first.chars().next().is_some_and(|c| c.is_ascii_digit()) {
-        return first.starts_with('8')
-            || first == "11"
-            || first == "18"
-            || first.starts_with("11:");
+        return first.starts_with('8') || first == "11" || first == "18" || first.starts_with("11:");
     }
-    if ["uni", "use", "usa", "usb", "uk", "eu", "one", "once", "ut"]
-        .iter()
-        .any(|p| first.starts_with(p))
-    {
+    if ["uni", "use", "usa", "usb", "uk", "eu", "one", "once", "ut"].iter().any(|p| first.starts_with(p)) {
         return false;
     }
-    if ["hour", "honest", "heir", "honour", "html", "mp3", "mp4"]
-        .iter()
-        .any(|p| first.starts_with(p))
-    {
+    if ["hour", "honest", "heir", "honour", "html", "mp3", "mp4"].iter().any(|p| first.starts_with(p)) {
         return true;
     }
     first.starts_with(['a', 'e', 'i', 'o', 'u'])
@@ -186,9 +148,7 @@ const SHELL: [&str; 3] = ["ls", "mv", "rm"];
 fn capitalise(text: &str) -> String {
     let word = text.split_whitespace().next().unwrap_or("");
     let bare = word.trim_end_matches([',', '.', '?', '!', ':', ';']);
-    let plain = bare
-        .chars()
-        .all(|c| c.is_alphabetic() || c == '\'' || c == '-')
+    let plain = bare.chars().all(|c| c.is_alphabetic() || c == '\'' || c == '-')
         && !bare.chars().skip(1).any(char::is_uppercase)
         && !SHELL.contains(&bare);
     let mut chars = text.chars();

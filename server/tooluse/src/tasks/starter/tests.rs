@@ -10,11 +10,7 @@ use super::template::Piece;
 use super::*;
 
 fn all_tools() -> Vec<(&'static Domain, &'static ToolSpec)> {
-    content()
-        .domains
-        .iter()
-        .flat_map(|d| d.tools.iter().map(move |t| (d, t)))
-        .collect()
+    content().domains.iter().flat_map(|d| d.tools.iter().map(move |t| (d, t))).collect()
 }
 
 fn request(p: &Problem) -> &str {
@@ -30,51 +26,27 @@ fn masked(pieces: &[Piece]) -> String {
             Piece::Slot(_) => "_".into(),
         })
         .collect();
-    text.chars()
-        .filter(|c| c.is_alphanumeric() || *c == '_')
-        .collect()
+    text.chars().filter(|c| c.is_alphanumeric() || *c == '_').collect()
 }
 
 #[test]
 fn every_content_file_loads() {
     let (_, errors) = parse::parse(&content::DOMAIN_FILES, content::POOLS, content::CHAT);
     let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    assert!(
-        errors.is_empty(),
-        "{} mistakes:\n{}",
-        list.len(),
-        list.join("\n")
-    );
+    assert!(errors.is_empty(), "{} mistakes:\n{}", list.len(), list.join("\n"));
 }
 
 #[test]
 fn a_mistake_in_a_file_is_named_with_file_tool_and_phrasing() {
     let text = "domain = 'x'\n[[tool]]\nname = 'do_it'\ndescription = 'Does it.'\nphrasings = ['Do {it}.', 'Do {that}.', 'Do.']\n\
                 [[tool.params]]\nname = 'it'\ntype = 'string'\ndescription = 'What'\nvalues = ['work']\n";
-    let (Content { .. }, errors) = parse::parse(
-        &[("x.toml", text)],
-        ("p", ""),
-        ("c", "train = []\nheld_out = []"),
-    );
+    let (Content { .. }, errors) = parse::parse(&[("x.toml", text)], ("p", ""), ("c", "train = []\nheld_out = []"));
     let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
     assert_eq!(list.len(), 2, "{list:?}");
-    assert_eq!(
-        list[0],
-        "x.toml: do_it phrasing 2 (\"Do {that}.\"): unknown placeholder {that}"
-    );
-    assert_eq!(
-        list[1],
-        "x.toml: do_it \"Do.\": does not mention the required {it}"
-    );
-    let (_, errors) = parse::parse(
-        &[("y.toml", "domain = 3")],
-        ("p", ""),
-        ("c", "train = []\nheld_out = []"),
-    );
-    assert!(
-        errors[0].to_string().starts_with("y.toml: TOML:"),
-        "{errors:?}"
-    );
+    assert_eq!(list[0], "x.toml: do_it phrasing 2 (\"Do {that}.\"): unknown placeholder {that}");
+    assert_eq!(list[1], "x.toml: do_it \"Do.\": does not mention the required {it}");
+    let (_, errors) = parse::parse(&[("y.toml", "domain = 3")], ("p", ""), ("c", "train = []\nheld_out = []"));
+    assert!(errors[0].to_string().starts_with("y.toml: TOML:"), "{errors:?}");
 }
 
 #[test]
@@ -84,42 +56,15 @@ fn there_is_enough_content() {
     assert!(content().domains.len() >= 8);
     for (file, domain) in content::DOMAIN_FILES.iter().zip(&content().domains) {
         assert_eq!(file.0, format!("{}.toml", domain.name));
-        assert!(
-            domain.tools.len() >= 5,
-            "{}: {} tools",
-            domain.name,
-            domain.tools.len()
-        );
-        assert!(
-            domain.no_call.len() >= 10,
-            "{}: {} lines without a call",
-            domain.name,
-            domain.no_call.len()
-        );
+        assert!(domain.tools.len() >= 5, "{}: {} tools", domain.name, domain.tools.len());
+        assert!(domain.no_call.len() >= 10, "{}: {} lines without a call", domain.name, domain.no_call.len());
     }
     for (_, tool) in &tools {
-        assert!(
-            tool.phrasings.len() >= 12,
-            "{}: {} phrasings",
-            tool.name,
-            tool.phrasings.len()
-        );
+        assert!(tool.phrasings.len() >= 12, "{}: {} phrasings", tool.name, tool.phrasings.len());
     }
     assert!(content().chat.iter().map(Vec::len).sum::<usize>() >= 60);
-    for kind in [
-        Kind::String,
-        Kind::Integer,
-        Kind::Number,
-        Kind::Boolean,
-        Kind::Enum,
-        Kind::Array,
-    ] {
-        assert!(
-            tools
-                .iter()
-                .any(|(_, t)| t.params.iter().any(|p| p.kind == kind)),
-            "no {kind:?}"
-        );
+    for kind in [Kind::String, Kind::Integer, Kind::Number, Kind::Boolean, Kind::Enum, Kind::Array] {
+        assert!(tools.iter().any(|(_, t)| t.params.iter().any(|p| p.kind == kind)), "no {kind:?}");
     }
 }
 
@@ -130,31 +75,17 @@ fn phrasings_differ_when_their_values_are_masked() {
     for (_, tool) in all_tools() {
         for phrasing in &tool.phrasings {
             total += 1;
-            if let Some(first) = seen.insert(
-                masked(&phrasing.pieces),
-                format!("{}: {}", tool.name, phrasing.source),
-            ) {
+            if let Some(first) = seen.insert(masked(&phrasing.pieces), format!("{}: {}", tool.name, phrasing.source)) {
                 repeated.push(format!("{first} | {}: {}", tool.name, phrasing.source));
             }
         }
     }
-    assert!(
-        repeated.len() * 20 <= total,
-        "{} of {total}:\n{}",
-        repeated.len(),
-        repeated.join("\n")
-    );
+    assert!(repeated.len() * 20 <= total, "{} of {total}:\n{}", repeated.len(), repeated.join("\n"));
 }
 
 #[test]
 fn held_out_tools_never_appear_in_training_and_the_other_way_round() {
-    let names = |domains: Vec<&str>| -> BTreeSet<String> {
-        domains
-            .iter()
-            .flat_map(|d| tools(d))
-            .map(|t| t.name)
-            .collect()
-    };
+    let names = |domains: Vec<&str>| -> BTreeSet<String> { domains.iter().flat_map(|d| tools(d)).map(|t| t.name).collect() };
     assert_eq!(held_out_domains(), ["travel", "health"]);
     let (train, held_out) = (names(train_domains()), names(held_out_domains()));
     assert!(train.is_disjoint(&held_out));
@@ -163,21 +94,11 @@ fn held_out_tools_never_appear_in_training_and_the_other_way_round() {
         for p in load(split, 1, 3000) {
             seen.extend(p.tools.iter().map(|t| t.name.clone()));
             seen.extend(p.expected.calls.iter().map(|c| c.name.clone()));
-            assert_eq!(
-                held_out_domains().contains(&p.domain.as_str()),
-                split,
-                "{}",
-                p.id
-            );
+            assert_eq!(held_out_domains().contains(&p.domain.as_str()), split, "{}", p.id);
         }
         assert_eq!(&seen, own, "every tool of a split is shown, and no other");
     }
-    let lines = |i: usize| {
-        content().chat[i]
-            .iter()
-            .map(|l| masked(&l.template.pieces))
-            .collect::<BTreeSet<_>>()
-    };
+    let lines = |i: usize| content().chat[i].iter().map(|l| masked(&l.template.pieces)).collect::<BTreeSet<_>>();
     assert!(lines(0).is_disjoint(&lines(1)));
 }
 
@@ -193,15 +114,9 @@ fn one_problem_in_eight_wants_no_call() {
             *by_difficulty.entry(p.difficulty).or_insert(0) += 1;
             *by_tools.entry(p.tools.len()).or_insert(0) += 1;
         }
-        assert_eq!(
-            by_difficulty.keys().copied().collect::<Vec<u8>>(),
-            [1, 2, 3]
-        );
+        assert_eq!(by_difficulty.keys().copied().collect::<Vec<u8>>(), [1, 2, 3]);
         assert_eq!(by_tools.keys().copied().collect::<Vec<usize>>(), [1, 2, 3]);
-        assert!(
-            by_difficulty.values().all(|n| *n >= 400),
-            "{by_difficulty:?}"
-        );
+        assert!(by_difficulty.values().all(|n| *n >= 400), "{by_difficulty:?}");
         assert!(by_tools.values().all(|n| *n >= 900), "{by_tools:?}");
     }
 }
@@ -222,35 +137,14 @@ fn every_gold_call_satisfies_the_schema_it_is_offered_with() {
         let names: BTreeSet<&str> = p.tools.iter().map(|t| t.name.as_str()).collect();
         assert_eq!(names.len(), p.tools.len(), "{}: a tool twice", p.id);
         for call in &p.expected.calls {
-            let tool = p
-                .tools
-                .iter()
-                .find(|t| t.name == call.name)
-                .expect("the tool is offered");
+            let tool = p.tools.iter().find(|t| t.name == call.name).expect("the tool is offered");
             let schema = jsonschema::validator_for(&tool.parameters).expect("a valid schema");
             let gold = Value::Object(call.canonical().arguments);
-            assert!(
-                schema.is_valid(&gold),
-                "{}: {gold} against {}",
-                p.id,
-                tool.parameters
-            );
-            let full = call
-                .arguments
-                .iter()
-                .map(|(k, a)| (k.clone(), a.values[0].clone()))
-                .collect();
-            assert!(
-                schema.is_valid(&Value::Object(full)),
-                "{}: with defaults",
-                p.id
-            );
+            assert!(schema.is_valid(&gold), "{}: {gold} against {}", p.id, tool.parameters);
+            let full = call.arguments.iter().map(|(k, a)| (k.clone(), a.values[0].clone())).collect();
+            assert!(schema.is_valid(&Value::Object(full)), "{}: with defaults", p.id);
             for Accepted { values, .. } in call.arguments.iter().map(|(_, a)| a) {
-                assert!(
-                    !values.is_empty() && !values.contains(&Value::Null),
-                    "{}",
-                    p.id
-                );
+                assert!(!values.is_empty() && !values.contains(&Value::Null), "{}", p.id);
             }
         }
     }
@@ -261,49 +155,26 @@ fn requests_rarely_repeat() {
     for (held_out, n) in [(false, 4000), (true, 1000)] {
         let problems = load(held_out, 0, n);
         let distinct: BTreeSet<&str> = problems.iter().map(request).collect();
-        assert!(
-            (n - distinct.len()) * 20 <= n,
-            "{} of {n} requests repeat",
-            n - distinct.len()
-        );
+        assert!((n - distinct.len()) * 20 <= n, "{} of {n} requests repeat", n - distinct.len());
     }
 }
 
 #[test]
 fn every_expected_value_stands_in_the_request_or_has_words_there() {
-    let said: HashMap<(&str, &str), &ToolSpec> = all_tools()
-        .into_iter()
-        .flat_map(|(_, t)| {
-            t.params
-                .iter()
-                .map(move |p| ((t.name.as_str(), p.name.as_str()), t))
-        })
-        .collect();
+    let said: HashMap<(&str, &str), &ToolSpec> =
+        all_tools().into_iter().flat_map(|(_, t)| t.params.iter().map(move |p| ((t.name.as_str(), p.name.as_str()), t))).collect();
     for p in load(false, 3, 4000).into_iter().chain(load(true, 3, 2000)) {
         let text = request(&p).to_lowercase();
         for call in &p.expected.calls {
             for (name, accepted) in call.arguments.iter().filter(|(_, a)| !a.optional) {
-                let param = said[&(call.name.as_str(), name.as_str())]
-                    .params
-                    .iter()
-                    .find(|q| q.name == *name)
-                    .expect("known");
+                let param = said[&(call.name.as_str(), name.as_str())].params.iter().find(|q| q.name == *name).expect("known");
                 let value = &accepted.values[0];
-                let items = value
-                    .as_array()
-                    .cloned()
-                    .unwrap_or_else(|| vec![value.clone()]);
+                let items = value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
                 for item in items {
                     let plain = as_text(&item).to_lowercase();
-                    let words = param
-                        .choices
-                        .iter()
-                        .filter(|c| c.value == item)
-                        .flat_map(|c| &c.say);
+                    let words = param.choices.iter().filter(|c| c.value == item).flat_map(|c| &c.say);
                     let numeral = item.is_i64() && param.kind == Kind::Integer;
-                    let found = text.contains(&plain)
-                        || words.map(|w| w.to_lowercase()).any(|w| text.contains(&w))
-                        || numeral;
+                    let found = text.contains(&plain) || words.map(|w| w.to_lowercase()).any(|w| text.contains(&w)) || numeral;
                     assert!(found, "{}: {name} = {item} is not in {text:?}", p.id);
                 }
             }
@@ -315,33 +186,11 @@ fn every_expected_value_stands_in_the_request_or_has_words_there() {
 fn requests_read_like_written_ones() {
     for p in load(false, 4, 4000).into_iter().chain(load(true, 4, 2000)) {
         let text = request(&p);
-        for bad in [
-            "  ",
-            " .",
-            " ,",
-            " ?",
-            "..",
-            ",,",
-            "?.",
-            "{",
-            "}",
-            " a a",
-            " 1 days",
-            " 1 hours",
-            " 1 people",
-        ] {
-            assert!(
-                !text.contains(bad) || (bad == ".." && text.contains("...")),
-                "{}: {bad:?} in {text:?}",
-                p.id
-            );
+        for bad in ["  ", " .", " ,", " ?", "..", ",,", "?.", "{", "}", " a a", " 1 days", " 1 hours", " 1 people"] {
+            assert!(!text.contains(bad) || (bad == ".." && text.contains("...")), "{}: {bad:?} in {text:?}", p.id);
         }
         assert_eq!(text.trim(), text, "{}", p.id);
-        assert!(
-            text.matches('"').count().is_multiple_of(2),
-            "{}: {text:?}",
-            p.id
-        );
+        assert!(text.matches('"').count().is_multiple_of(2), "{}: {text:?}", p.id);
     }
 }
 
@@ -350,43 +199,20 @@ fn requests_read_like_written_ones() {
 #[ignore = "prints problems to read"]
 #[expect(clippy::print_stdout, reason = "it is there to print")]
 fn print_problems() {
-    let seed = std::env::var("STARTER_SEED")
-        .ok()
-        .and_then(|s| s.parse().ok())
-        .unwrap_or(11);
+    let seed = std::env::var("STARTER_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(11);
     for held_out in [false, true] {
         let mut share = BTreeMap::new();
-        load(held_out, seed, 4000)
-            .iter()
-            .for_each(|p| *share.entry((p.difficulty, p.tools.len())).or_insert(0) += 1);
+        load(held_out, seed, 4000).iter().for_each(|p| *share.entry((p.difficulty, p.tools.len())).or_insert(0) += 1);
         println!("held out: {held_out}, problems by (difficulty, tools): {share:?}");
         for p in load(held_out, seed, 100) {
             let offered: Vec<&str> = p.tools.iter().map(|t| t.name.as_str()).collect();
-            println!(
-                "[{} d{}] {}  <{}>",
-                p.domain,
-                p.difficulty,
-                request(&p),
-                offered.join(", ")
-            );
+            println!("[{} d{}] {}  <{}>", p.domain, p.difficulty, request(&p), offered.join(", "));
             for call in &p.expected.calls {
                 let list = |(k, a): &(String, Accepted)| {
                     let values: Vec<String> = a.values.iter().map(Value::to_string).collect();
-                    format!(
-                        "{k}{}={}",
-                        if a.optional { "?" } else { "" },
-                        values.join(" | ")
-                    )
+                    format!("{k}{}={}", if a.optional { "?" } else { "" }, values.join(" | "))
                 };
-                println!(
-                    "    {}({})",
-                    call.name,
-                    call.arguments
-                        .iter()
-                        .map(list)
-                        .collect::<Vec<_>>()
-                        .join(", ")
-                );
+                println!("    {}({})", call.name, call.arguments.iter().map(list).collect::<Vec<_>>().join(", "));
             }
         }
     }

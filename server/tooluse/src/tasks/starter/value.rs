@@ -21,16 +21,10 @@ pub(super) struct Drawn {
     also: Vec<Value>,
 }
 
-const NUMERALS: [&str; 11] = [
-    "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-];
+const NUMERALS: [&str; 11] = ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"];
 
 /// Values for all parameters that the phrasing mentions, in the order of the parameters; `None` for the others.
-pub(super) fn draw_all(
-    params: &[Param],
-    phrasing: &Template,
-    draw: &mut Draw,
-) -> Vec<Option<Drawn>> {
+pub(super) fn draw_all(params: &[Param], phrasing: &Template, draw: &mut Draw) -> Vec<Option<Drawn>> {
     let mut out: Vec<Option<Drawn>> = Vec::with_capacity(params.len());
     for (i, param) in params.iter().enumerate() {
         if !phrasing.mentions(i) {
@@ -41,11 +35,8 @@ pub(super) fn draw_all(
         // A value mentioned should be worth mentioning, and "from Paris to Paris" is no request.
         for _ in 0..40 {
             let repeated = out.iter().zip(params).any(|(o, p)| {
-                let same_source = p.choices == param.choices
-                    && p.range == param.range
-                    && param.kind != Kind::Boolean;
-                o.as_ref()
-                    .is_some_and(|o| same_source && o.value == drawn.value)
+                let same_source = p.choices == param.choices && p.range == param.range && param.kind != Kind::Boolean;
+                o.as_ref().is_some_and(|o| same_source && o.value == drawn.value)
             });
             let single = drawn.words == "1" && phrasing.counts_something(i);
             if !repeated && !single && Some(&drawn.value) != param.default.as_ref() {
@@ -95,32 +86,16 @@ fn single(param: &Param, kind: Kind, draw: &mut Draw) -> Drawn {
             (Kind::Number, Some(n)) => vec![Value::from(n as f64)],
             _ => Vec::new(),
         };
-        return Drawn {
-            value,
-            words,
-            normalised: false,
-            also,
-        };
+        return Drawn { value, words, normalised: false, also };
     }
     let (value, words) = match draw.pick(&param.choices) {
-        Some(Choice { value, say }) => (
-            value.clone(),
-            draw.pick(say).cloned().unwrap_or_else(|| as_text(value)),
-        ),
+        Some(Choice { value, say }) => (value.clone(), draw.pick(say).cloned().unwrap_or_else(|| as_text(value))),
         None => (Value::Null, String::new()),
     };
     let differs = as_text(&value).to_lowercase() != words.to_lowercase();
-    let also = if kind == Kind::String && differs && !names_a_format(&param.description) {
-        vec![Value::from(words.as_str())]
-    } else {
-        Vec::new()
-    };
-    Drawn {
-        value,
-        words,
-        normalised: differs && kind != Kind::Boolean,
-        also,
-    }
+    let also =
+        if kind == Kind::String && differs && !names_a_format(&param.description) { vec![Value::from(words.as_str())] } else { Vec::new() };
+    Drawn { value, words, normalised: differs && kind != Kind::Boolean, also }
 }
 
 /// A number from the range, written without trailing zeros.
@@ -130,17 +105,10 @@ fn number(range: &Range, draw: &mut Draw) -> (Value, String) {
     let scale = 10_i64.pow(range.decimals);
     let mut words = format!("{}{}", if raw < 0 { "-" } else { "" }, raw.abs() / scale);
     if raw % scale != 0 {
-        let digits = format!(
-            "{:0width$}",
-            raw.abs() % scale,
-            width = range.decimals as usize
-        );
+        let digits = format!("{:0width$}", raw.abs() % scale, width = range.decimals as usize);
         words = format!("{words}.{}", digits.trim_end_matches('0'));
     }
-    let value = words.parse::<i64>().map_or_else(
-        |_| Value::from(words.parse::<f64>().unwrap_or_default()),
-        Value::from,
-    );
+    let value = words.parse::<i64>().map_or_else(|_| Value::from(words.parse::<f64>().unwrap_or_default()), Value::from);
     (value, words)
 }
 
@@ -162,30 +130,19 @@ fn array(param: &Param, draw: &mut Draw) -> Drawn {
     let list = |f: &dyn Fn(&Drawn) -> Value| Value::Array(items.iter().map(f).collect());
     let value = list(&|d| d.value.clone());
     let verbatim = list(&|d| d.also.first().unwrap_or(&d.value).clone());
-    let also = if verbatim == value {
-        Vec::new()
-    } else {
-        vec![verbatim]
-    };
+    let also = if verbatim == value { Vec::new() } else { vec![verbatim] };
     let words: Vec<&str> = items.iter().map(|d| d.words.as_str()).collect();
     let words = match words.split_last() {
         Some((last, [])) => (*last).to_owned(),
         Some((last, head)) => format!("{} and {last}", head.join(", ")),
         None => String::new(),
     };
-    Drawn {
-        value,
-        words,
-        normalised: items.iter().any(|d| d.normalised),
-        also,
-    }
+    Drawn { value, words, normalised: items.iter().any(|d| d.normalised), also }
 }
 
 /// True when the description prescribes a spelling, so that the words of the request will not do.
 fn names_a_format(description: &str) -> bool {
-    ["YYYY", "HH:MM", "ISO", "24-hour", "format", "code"]
-        .iter()
-        .any(|f| description.contains(f))
+    ["YYYY", "HH:MM", "ISO", "24-hour", "format", "code"].iter().any(|f| description.contains(f))
 }
 
 /// What counts as right for a parameter of the called tool; `None` when it must be left out.
@@ -194,15 +151,9 @@ pub(super) fn accepted(param: &Param, drawn: Option<&Drawn>) -> Option<Accepted>
         (Some(d), default) => {
             let mut values = vec![d.value.clone()];
             values.extend(d.also.iter().cloned());
-            Some(Accepted {
-                values,
-                optional: default.as_ref() == Some(&d.value),
-            })
+            Some(Accepted { values, optional: default.as_ref() == Some(&d.value) })
         }
-        (None, Some(default)) => Some(Accepted {
-            values: vec![default.clone()],
-            optional: true,
-        }),
+        (None, Some(default)) => Some(Accepted { values: vec![default.clone()], optional: true }),
         (None, None) => None,
     }
 }
