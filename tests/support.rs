@@ -1,6 +1,6 @@
 //! A place to work in: a data directory, a tiny model, small task files, and the binary.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
@@ -77,16 +77,46 @@ impl Lab {
         path
     }
 
-    /// A config under which the tiny model makes a step in a fraction of a second. It names everything that a recipe may change.
+    /// A config under which the tiny model makes a step in a fraction of a second and its groups are mixed, so that every number
+    /// of a step is alive. It names every key that a recipe might change.
     pub fn config(&self) -> String {
+        let (model, train, held_out) = (self.model(), self.path("train.jsonl"), self.path("held-out.jsonl"));
         format!(
-            "model = {:?}\ntasks = \"file:{}\"\neval_tasks = \"file:{}\"\nseed = 3\nsteps = 4\nproblems_per_step = 2\nnum_generations = 3\n\
-             max_prompt_tokens = 3000\nmax_completion_length = 8\nlora_rank = 4\nlora_alpha = 8.0\nlearning_rate = 1e-3\nlr_schedule = \"constant\"\n\
-             warmup_steps = 1\neval_problems = 6\neval_every = 2\ncheckpoint_every = 1\neval_batch = 6\nthreads = 2\nreward = \"dense\"\n\
-             dynamic_sampling = false\n\n[warm_start]\nsteps = 2\nproblems_per_step = 2\nlearning_rate = 1e-3\neval_every = 1\neval_problems = 4\npatience = 5\n",
-            self.model().display().to_string(),
-            self.path("train.jsonl").display(),
-            self.path("held-out.jsonl").display(),
+            r#"model = '{}'
+tasks = 'file:{}'
+eval_tasks = 'file:{}'
+reward = "dense"
+seed = 3
+steps = 4
+problems_per_step = 2
+num_generations = 3
+max_prompt_tokens = 2000
+max_completion_length = 8
+temperature = 0.8
+learning_rate = 1e-3
+lr_schedule = "constant"
+warmup_steps = 1
+lora_rank = 8
+lora_alpha = 16.0
+beta = 0.02
+dynamic_sampling = false
+eval_problems = 6
+eval_every = 2
+checkpoint_every = 1
+eval_batch = 6
+threads = 2
+
+[warm_start]
+steps = 4
+problems_per_step = 4
+learning_rate = 1e-2
+eval_every = 1
+eval_problems = 4
+patience = 5
+"#,
+            model.display(),
+            train.display(),
+            held_out.display()
         )
     }
 
@@ -115,7 +145,7 @@ impl Lab {
     }
 }
 
-/// Task rows with short requests; every fourth wants no call.
+/// Task rows with short requests; three of four want no call, which is what a tiny model learns in a few steps.
 pub fn problems(prefix: &str, n: usize) -> String {
     (0..n).map(|i| format!("{}\n", problem(&format!("{prefix}-{i}"), i))).collect()
 }
@@ -125,8 +155,8 @@ pub fn problem(id: &str, i: usize) -> Value {
     let tools = json!([{ "name": "add", "description": "Adds", "parameters": {
         "type": "object", "properties": { "a": { "type": "integer" }, "b": { "type": "integer" } }, "required": ["a", "b"] } }]);
     let (request, expected) = match i % 4 {
-        3 => (format!("Hello, {id}!"), json!([])),
-        _ => (format!("{id}: add {i} and 7"), json!([{ "name": "add", "arguments": { "a": i, "b": 7 } }])),
+        0 => (format!("{id}: add {i} and 7"), json!([{ "name": "add", "arguments": { "a": i, "b": 7 } }])),
+        _ => (format!("Hello, {id}!"), json!([])),
     };
     json!({ "id": id, "messages": [{ "role": "user", "content": request }], "tools": tools, "expected": expected })
 }
@@ -151,7 +181,20 @@ pub fn comparable(shown: &Value) -> Value {
     json!({ "metrics": metrics, "evaluations": evaluations, "checkpoints": shown["checkpoints"], "state": shown["state"], "step": shown["step"] })
 }
 
-/// The file with this name below a folder.
-pub fn read(folder: &Path, name: &str) -> String {
-    std::fs::read_to_string(folder.join(name)).unwrap()
+/// Fails at the first place where two values differ, and says only that.
+pub fn assert_same(a: &Value, b: &Value) {
+    fn difference(place: &str, a: &Value, b: &Value) -> Option<String> {
+        match (a, b) {
+            (Value::Object(x), Value::Object(y)) if x.keys().eq(y.keys()) => {
+                x.keys().find_map(|k| difference(&format!("{place}.{k}"), &x[k], &y[k]))
+            }
+            (Value::Array(x), Value::Array(y)) if x.len() == y.len() => {
+                (0..x.len()).find_map(|i| difference(&format!("{place}[{i}]"), &x[i], &y[i]))
+            }
+            _ => (a != b).then(|| format!("{place}: {a} is not {b}")),
+        }
+    }
+    if let Some(difference) = difference("", a, b) {
+        panic!("{difference}");
+    }
 }

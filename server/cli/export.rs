@@ -119,8 +119,9 @@ fn card(row: &RunRow, config: &RunConfig, c: &CheckpointRecord, measured: Option
     let adapter: serde_json::Value = serde_json::from_str(&text)?;
     let base = adapter["base_model_name_or_path"].as_str().unwrap_or(&row.model);
     let phase = if c.phase == Phase::Grpo { "GRPO" } else { "warm-start" };
+    let public = without_folders(config);
     let result = match measured {
-        Some(s) => format!("Held-out (`{}`): {}.", config.eval_tasks, lines::summary(s)),
+        Some(s) => format!("Held-out (`{}`): {}.", public.eval_tasks, lines::summary(s)),
         None => "This checkpoint was not measured.".into(),
     };
     Ok(format!(
@@ -140,9 +141,16 @@ fn card(row: &RunRow, config: &RunConfig, c: &CheckpointRecord, measured: Option
         sha = c.adapter_sha256,
         rank = config.lora_rank,
         alpha = config.lora_alpha,
-        tasks = config.tasks,
-        toml = toml::to_string(config)?,
+        tasks = public.tasks,
+        toml = toml::to_string(&public)?,
     ))
+}
+
+/// The config without the names of the owner's folders: a card is made to be published.
+fn without_folders(config: &RunConfig) -> RunConfig {
+    let name = |path: &str| Path::new(path).file_name().map_or_else(|| path.to_owned(), |n| n.to_string_lossy().into_owned());
+    let spec = |spec: &str| spec.strip_prefix("file:").map_or_else(|| spec.to_owned(), |path| format!("file:{}", name(path)));
+    RunConfig { model: name(&config.model), tasks: spec(&config.tasks), eval_tasks: spec(&config.eval_tasks), ..config.clone() }
 }
 
 fn check(args: &ExportArgs, config: &RunConfig, data: &Path, file: &Path) -> Result<()> {

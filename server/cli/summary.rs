@@ -125,7 +125,8 @@ impl Summary {
                 ui.say(&format!("{what} {}.", lines::mcnemar(t)));
             }
         }
-        if let Some(best) = &self.best {
+        // step 0 is the untrained adapter: nobody wants to take that along
+        if let Some(best) = self.best.as_ref().filter(|b| b.step > 0) {
             let phase = if best.phase == Phase::WarmStart { "warm-start" } else { "GRPO" };
             ui.say(&format!("Best checkpoint: {phase} step {}, accuracy {:.1} %.", best.step, 100.0 * best.accuracy));
             ui.say(&format!("Take it along: whetstone export {} OUT", self.run));

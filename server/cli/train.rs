@@ -24,7 +24,7 @@ Keys and defaults: `whetstone runs show RUN` prints the whole config of a run as
 Examples:
   whetstone train
   whetstone train --tasks file:my-tasks.jsonl --set eval_tasks=file:my-held-out.jsonl --set eval_problems=100
-  whetstone train my.toml --set warm_start.steps=40 --set reward_weights.arguments=2.0
+  whetstone train my.toml --set warm_start.steps=40 --set reward_weights.values=0.5
   whetstone train --recipe paper --steps 5
   whetstone train --resume latest
 
@@ -73,6 +73,9 @@ pub fn run(args: &TrainArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
 
 fn begin(args: &TrainArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
     let mut config = effective_config(args)?;
+    if config.tasks.starts_with("bfcl:") {
+        ui.note("warning: BFCL is for measuring; a model that learned from it can no longer be compared on it");
+    }
     let bfcl = bfcl_root(args, &config, data, ui)?;
     let store = BlockingStore::open(data)?; // a data directory that cannot be written is found before the model is fetched
     let stop = signals::stop_flag()?;

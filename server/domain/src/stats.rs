@@ -13,7 +13,10 @@ pub fn wilson(k: usize, n: usize) -> (f64, f64) {
     let denominator = 1.0 + Z * Z / n;
     let centre = p + Z * Z / (2.0 * n);
     let half = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
-    (((centre - half) / denominator).max(0.0), ((centre + half) / denominator).min(1.0))
+    // the ends are exact where rounding would miss them by 1e-17
+    let low = if k == 0.0 { 0.0 } else { (centre - half) / denominator };
+    let high = if k == n { 1.0 } else { (centre + half) / denominator };
+    (low, high)
 }
 
 /// Paired comparison of two evaluations on the same problems.

@@ -168,10 +168,8 @@ impl Adapter {
         let json = serde_json::to_string_pretty(&config).map_err(|e| ModelError::Adapter(e.to_string()))?;
         write_synced(&folder.join("adapter_config.json"), json.as_bytes())?;
         let tensors = self.named().into_iter().map(|(n, t)| Ok((n, t.to_dtype(DType::F32)?))).collect::<Result<Vec<_>>>()?;
-        let mut note = std::collections::HashMap::new();
-        note.insert("format".to_string(), "pt".to_string());
-        note.insert("base_sha256".to_string(), base_sha256.to_string());
-        let bytes = serialize(&tensors, note)?;
+        let note = BTreeMap::from([("format".into(), "pt".into()), ("base_sha256".into(), base_sha256.into())]);
+        let bytes = serialize(&tensors, &note)?;
         write_synced(&folder.join("adapter_model.safetensors"), &bytes)
     }
 
@@ -239,10 +237,24 @@ fn short(hash: &str) -> String {
     hash.chars().take(12).collect()
 }
 
-/// Tensors in the safetensors format with a note in its header.
-pub fn serialize(tensors: &[(String, Tensor)], note: std::collections::HashMap<String, String>) -> Result<Vec<u8>> {
-    safetensors::serialize(tensors.iter().map(|(n, t)| (n, t)), Some(note))
-        .map_err(|e| ModelError::Adapter(format!("cannot serialise: {e}")))
+/// Tensors in the safetensors format with a note in its header; equal tensors and notes give equal bytes.
+pub fn serialize(tensors: &[(String, Tensor)], note: &BTreeMap<String, String>) -> Result<Vec<u8>> {
+    let fail = |e: &dyn std::fmt::Display| ModelError::Adapter(format!("cannot serialise: {e}"));
+    let bytes = safetensors::serialize(tensors.iter().map(|(n, t)| (n, t)), None).map_err(|e| fail(&e))?;
+    if note.is_empty() {
+        return Ok(bytes);
+    }
+    // the crate would write the note in a hash map's order, which differs from process to process, so it is put in here
+    let (length, rest) = bytes.split_first_chunk::<8>().ok_or_else(|| fail(&"no header"))?;
+    let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|e| fail(&e))?;
+    let (header, data) = rest.split_at_checked(length).ok_or_else(|| fail(&"a header that is too short"))?;
+    let tail = header.trim_ascii_end().strip_prefix(b"{").ok_or_else(|| fail(&"a header that is no object"))?;
+    let note = serde_json::to_string(note).map_err(|e| fail(&e))?;
+    let comma = if tail == b"}" { "" } else { "," };
+    let mut header = format!("{{\"__metadata__\":{note}{comma}").into_bytes();
+    header.extend_from_slice(tail);
+    header.resize(header.len().next_multiple_of(8), b' ');
+    Ok([&(header.len() as u64).to_le_bytes(), header.as_slice(), data].concat())
 }
 
 /// Writes a file and waits until it is on the disk.

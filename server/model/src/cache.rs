@@ -22,13 +22,15 @@ pub struct Cache {
     rows: usize,
 }
 
+/// Rows of one pass that are stored: (first row of the pass, rows, first row in the buffers).
+pub(crate) type Move = (usize, usize, usize);
+
 /// Where the tokens of one forward pass go and what they see.
 pub(crate) struct Append {
     pub(crate) ids: Vec<u32>,
     pub(crate) positions: Vec<u32>,
     pub(crate) spans: Vec<Span>,
-    /// (first row of the pass, rows, first row in the buffers)
-    pub(crate) moves: Vec<(usize, usize, usize)>,
+    pub(crate) moves: Vec<Move>,
     /// Last row of each entry.
     pub(crate) last: Vec<u32>,
 }
@@ -77,7 +79,8 @@ impl Cache {
             plan.ids.extend_from_slice(ids);
             plan.last.push((plan.ids.len() - 1) as u32);
             segment.len += ids.len();
-            let mut keys = vec![segment.start..segment.start + segment.len];
+            let own = segment.start..segment.start + segment.len;
+            let mut keys = vec![own];
             let mut at = segment.parent;
             while let Some(p) = at {
                 let parent = &self.segments[p];

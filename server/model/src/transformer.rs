@@ -10,7 +10,7 @@ use whetstone_kernels::{
 };
 
 use crate::adapter::Adapter;
-use crate::cache::Cache;
+use crate::cache::{Cache, Move};
 use crate::config::ModelConfig;
 use crate::error::{ModelError, Result};
 use crate::packed::Packed;
@@ -48,6 +48,9 @@ struct Saved {
     gate_up: Tensor,
     us: [Vec<Tensor>; 4],
 }
+
+/// One layer's buffers and what of the pass goes there.
+type Stored<'a> = (&'a (Tensor, Tensor), &'a [Move]);
 
 /// A forward pass that can be differentiated.
 pub struct Pass {
@@ -202,7 +205,7 @@ impl Transformer {
         x: &Tensor, // [T, E]
         positions: &[u32],
         spans: &[Span],
-        cache: Option<(&(Tensor, Tensor), &[(usize, usize, usize)])>,
+        cache: Option<Stored>,
     ) -> Result<(Tensor, Saved)> {
         let (c, eps) = (&self.config, self.config.rms_norm_eps);
         let t = x.dim(0)?;

@@ -79,7 +79,7 @@ fn write(aside: &Path, base: &Base, adapter: &Adapter, optimizer: &AdamW, counte
     }
     fs::create_dir_all(aside).map_err(io)?;
     adapter.save(aside, &base.hf_name, &base.sha256)?;
-    write_synced(&aside.join("optimizer.safetensors"), &serialize(&optimizer.named(adapter)?, Default::default())?)?;
+    write_synced(&aside.join("optimizer.safetensors"), &serialize(&optimizer.named(adapter)?, &Default::default())?)?;
     let json =
         serde_json::to_string_pretty(counters).map_err(|e| TrainError::Checkpoint { path: aside.to_path_buf(), reason: e.to_string() })?;
     write_synced(&aside.join("state.json"), json.as_bytes())?;

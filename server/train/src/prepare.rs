@@ -7,6 +7,7 @@ use std::path::Path;
 
 use whetstone_domain::{Problem, Role, RunConfig};
 use whetstone_model::weights::Base;
+use whetstone_tooluse::Rewarder;
 use whetstone_tooluse::tasks::{self, LoadOptions, Refusal};
 
 use crate::error::Result;
@@ -54,6 +55,7 @@ pub struct Report {
 
 /// Loads and tokenises what `config` names. `bfcl` is the unpacked wheel, where a spec needs it.
 pub fn prepare(config: &RunConfig, base: Base, bfcl: Option<&Path>) -> Result<(Ready, Report)> {
+    Rewarder::new(config)?; // weights of parts that the reward does not have are found before anything is loaded
     let policy = Policy::new(base, config)?;
     let learns = config.steps > 0 || config.warm_start.steps > 0;
     let (train, train_report) = if learns {

@@ -440,6 +440,7 @@ impl Trainer<'_> {
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "taken apart where it is made")]
 enum Measured {
     Nothing,
     Stopped,

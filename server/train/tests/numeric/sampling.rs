@@ -56,7 +56,6 @@ fn decode_logprobs_equal_update_logprobs_on_smollm2() {
         prompts(&base, &["What time is it?", "Add 17 and 25, please, and tell me whether the sum is prime.", "List three colours."]);
     let completions = sample(&model, &adapter, &prompts, 4, 24, &base.config.eos_token_ids);
     let (mean, max) = differences(&model, &adapter, &prompts, 4, &completions);
-    println!("mean {mean:e} max {max:e}");
     assert!(mean <= 1e-5 && max <= 1e-3, "mean {mean:e}, max {max:e}");
 }
 
