@@ -426,12 +426,8 @@ mod tests {
     #[test]
     fn spans_that_do_not_fit_are_refused() -> Result<()> {
         let (q, k) = (random(&[2, 2, 4], 1)?, random(&[2, 1, 4], 2)?);
-        for bad in [
-            vec![],
-            vec![Span { query: 0..1, keys: vec![0..1] }],
-            vec![Span { query: 0..2, keys: vec![0..3] }],
-            vec![Span { query: 0..2, keys: vec![0..1] }],
-        ] {
+        let span = |query: Range<usize>, keys: Range<usize>| vec![Span { query, keys: Vec::from_iter([keys]) }];
+        for bad in [vec![], span(0..1, 0..1), span(0..2, 0..3), span(0..2, 0..1)] {
             assert!(attention(&q, &k, &k, &bad).is_err(), "{bad:?}");
         }
         Ok(())
