@@ -9,22 +9,21 @@ use whetstone_domain::{Message, ParseFailure, ParseReport, Problem, Role, ToolCa
 use super::json::{DuplicateKeys, Reader, failure, write_call};
 use super::signature::signature;
 
-const SYSTEM: &str = "You translate each request into one function call, written as JSON: {\"name\": ..., \"arguments\": {...}}. \
-Several calls are a list of such objects. If no function fits, answer [].";
+const SYSTEM: &str = "You translate each request into one function call, written as JSON. If no function fits, answer [].";
 
-/// Worked examples: a call of the only tool, no call, and a call among two with a list, an enum and a date to be normalised.
-/// The last one is a call: a model this small leans to whatever it saw last. Their tools occur in no task set.
+/// Worked examples: no call, a call of the only tool, and a call among two with a list, an enum and a date to be normalised.
+/// Calls come last: a model this small leans to whatever it saw last. Their tools occur in no task set.
 const EXAMPLES: [(&str, &str); 3] = [
-    (
-        "Function: brew_tea(kind: string, cups: integer = 1) - Brew tea\nRequest: Three cups of oolong, please.",
-        "{\"name\": \"brew_tea\", \"arguments\": {\"kind\": \"oolong\", \"cups\": 3}}",
-    ),
     ("Function: feed_cat(grams: integer) - Feed the cat\nRequest: Who painted the Mona Lisa?", "[]"),
     (
         "Function: feed_cat(grams: integer) - Feed the cat\n\
-         Function: tag_photos(ids: integer[], tag: string, album: \"private\"|\"shared\"?, taken: string?) - Tag photos\n\
+         Function: photos.tag(ids: integer[], tag: string, album: \"private\"|\"shared\"?, taken: string?) - Tag photos\n\
          Request: Tag photos 12 and 40 from May 3, 2025 as sunset in my shared album.",
-        "{\"name\": \"tag_photos\", \"arguments\": {\"ids\": [12, 40], \"tag\": \"sunset\", \"album\": \"shared\", \"taken\": \"2025-05-03\"}}",
+        "{\"name\": \"photos.tag\", \"arguments\": {\"ids\": [12, 40], \"tag\": \"sunset\", \"album\": \"shared\", \"taken\": \"2025-05-03\"}}",
+    ),
+    (
+        "Function: brew_tea(kind: string, cups: integer = 1) - Brew tea\nRequest: Three cups of oolong, please.",
+        "{\"name\": \"brew_tea\", \"arguments\": {\"kind\": \"oolong\", \"cups\": 3}}",
     ),
 ];
 

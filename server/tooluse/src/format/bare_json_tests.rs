@@ -37,8 +37,11 @@ fn all_that_differs_between_prompts_is_in_the_last_message() {
     ]));
     let last = one.len() - 1;
     assert_eq!(one[..last], two[..last]);
-    assert_eq!(one[last].content, "f(a: integer?) - Does it\nRequest: Do it.");
-    assert_eq!(two[last].content, "f(a: integer?) - Does it\nInstructions: Be brief.\nUser: Hello\nAssistant: Yes?\nRequest: Do it.");
+    assert_eq!(one[last].content, "Function: f(a: integer?) - Does it\nRequest: Do it.");
+    assert_eq!(
+        two[last].content,
+        "Function: f(a: integer?) - Does it\nInstructions: Be brief.\nUser: Hello\nAssistant: Yes?\nRequest: Do it."
+    );
     let roles: Vec<_> = one.iter().map(|m| m.role.as_str()).collect();
     assert_eq!(roles, ["system", "user", "assistant", "user", "assistant", "user", "assistant", "user"]);
     assert!(render(&problem(vec![])).len() == 8);
