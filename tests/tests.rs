@@ -4,6 +4,7 @@
 
 mod architecture;
 mod bad_input;
+mod bfcl;
 mod disk_full;
 mod journey;
 mod killed;

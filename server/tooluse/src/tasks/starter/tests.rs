@@ -193,27 +193,3 @@ fn requests_read_like_written_ones() {
         assert!(text.matches('"').count().is_multiple_of(2), "{}: {text:?}", p.id);
     }
 }
-
-/// Not a check: `cargo nextest run print_problems --run-ignored only --no-capture` for reading.
-#[test]
-#[ignore = "prints problems to read"]
-#[expect(clippy::print_stdout, reason = "it is there to print")]
-fn print_problems() {
-    let seed = std::env::var("STARTER_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(11);
-    for held_out in [false, true] {
-        let mut share = BTreeMap::new();
-        load(held_out, seed, 4000).iter().for_each(|p| *share.entry((p.difficulty, p.tools.len())).or_insert(0) += 1);
-        println!("held out: {held_out}, problems by (difficulty, tools): {share:?}");
-        for p in load(held_out, seed, 100) {
-            let offered: Vec<&str> = p.tools.iter().map(|t| t.name.as_str()).collect();
-            println!("[{} d{}] {}  <{}>", p.domain, p.difficulty, request(&p), offered.join(", "));
-            for call in &p.expected.calls {
-                let list = |(k, a): &(String, Accepted)| {
-                    let values: Vec<String> = a.values.iter().map(Value::to_string).collect();
-                    format!("{k}{}={}", if a.optional { "?" } else { "" }, values.join(" | "))
-                };
-                println!("    {}({})", call.name, call.arguments.iter().map(list).collect::<Vec<_>>().join(", "));
-            }
-        }
-    }
-}
