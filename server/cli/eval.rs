@@ -67,12 +67,12 @@ pub fn run(args: &EvalArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
         bail!("--limit, --batch and --max-completion-length must be at least 1");
     }
     let bfcl = bfcl::root(&[&args.tasks], args.bfcl.as_deref(), data, ui)?;
-    let out = args.out.as_deref().map(create).transpose()?;
+    args.out.as_deref().map(writable).transpose()?;
     let path = source::base(&args.model, data, ui)?;
-    worker::with_threads(args.threads, || measure(args, &path, bfcl.as_deref(), out, ui))?
+    worker::with_threads(args.threads, || measure(args, &path, bfcl.as_deref(), ui))?
 }
 
-fn measure(args: &EvalArgs, path: &Path, bfcl: Option<&Path>, out: Option<BufWriter<File>>, ui: &Ui) -> Result<ExitCode> {
+fn measure(args: &EvalArgs, path: &Path, bfcl: Option<&Path>, ui: &Ui) -> Result<ExitCode> {
     let base = Base::load(path)?;
     let adapter = match &args.adapter {
         Some(path) => {
@@ -98,8 +98,8 @@ fn measure(args: &EvalArgs, path: &Path, bfcl: Option<&Path>, out: Option<BufWri
     });
     ui.end_bar();
     let Some(found) = found? else { bail!("the evaluation was cut short") };
-    if let (Some(out), Some(path)) = (out, &args.out) {
-        write(out, &found.predictions).with_context(|| format!("cannot write {}", path.display()))?;
+    if let Some(path) = &args.out {
+        write(path, &found.predictions).with_context(|| format!("cannot write {}", path.display()))?;
     }
     let mut object = serde_json::to_value(&found.summary)?;
     let Loaded { dropped, refused, .. } = &loaded;
@@ -119,12 +119,14 @@ fn measure(args: &EvalArgs, path: &Path, bfcl: Option<&Path>, out: Option<BufWri
     Ok(ExitCode::SUCCESS)
 }
 
-/// Opened before the model is loaded: a path that cannot be written should not cost an evaluation.
-fn create(path: &Path) -> Result<BufWriter<File>> {
-    Ok(BufWriter::new(File::create(path).with_context(|| format!("cannot write {}", path.display()))?))
+/// Asked before the model is loaded: a path that cannot be written should not cost an evaluation, nor a failed evaluation the
+/// predictions that are already there.
+fn writable(path: &Path) -> Result<()> {
+    File::options().create(true).append(true).open(path).map(drop).with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn write(mut out: BufWriter<File>, predictions: &[Prediction]) -> Result<()> {
+fn write(path: &Path, predictions: &[Prediction]) -> Result<()> {
+    let mut out = BufWriter::new(File::create(path)?);
     for p in predictions {
         serde_json::to_writer(&mut out, &json!({ "id": p.id, "calls": p.calls, "text": p.text }))?;
         out.write_all(b"\n")?;

@@ -293,7 +293,8 @@ impl RunConfig {
         errors
     }
 
-    /// Learning-rate factor in [0, 1] for 0-based `step` of `steps`, warm-up included (HF's schedules).
+    /// Learning-rate factor in [0, 1] for 0-based `step` of `steps`: HF's schedules, but that the first warm-up step already
+    /// learns ((s + 1) / (w + 1) instead of s / w) and that restarts are four.
     pub fn lr_factor(&self, step: usize, steps: usize) -> f64 {
         if step < self.warmup_steps {
             return (step + 1) as f64 / (self.warmup_steps + 1) as f64;

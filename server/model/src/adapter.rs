@@ -196,6 +196,11 @@ impl Adapter {
         {
             return Err(fail("adapter_config.json: rsLoRA and DoRA are not supported".into()));
         }
+        for key in ["alpha_pattern", "rank_pattern"] {
+            if json.get(key).and_then(serde_json::Value::as_object).is_some_and(|m| !m.is_empty()) {
+                return Err(fail(format!("adapter_config.json: {key} gives some linears a scale of their own, which is not supported")));
+            }
+        }
         let bytes = std::fs::read(folder.join("adapter_model.safetensors"))
             .map_err(|e| fail(format!("cannot read adapter_model.safetensors: {e}")))?;
         let (_, header) = safetensors::SafeTensors::read_metadata(&bytes)

@@ -52,6 +52,8 @@ pub struct Job<'a> {
 pub struct Resume {
     /// The checkpoint that the last committed record names.
     pub checkpoint: CheckpointRecord,
+    /// The evaluation due there was stored; false = it is made first.
+    pub evaluated: bool,
     /// Step 0's answers, for McNemar.
     pub baseline: Vec<Prediction>,
 }
@@ -102,6 +104,15 @@ pub fn train(job: Job, emit: &mut dyn FnMut(Event) -> Result<()>, stop: &mut dyn
             trainer.saved = Some((resume.checkpoint.phase, resume.checkpoint.step));
             (trainer.adapter, trainer.optimizer, trainer.counters) =
                 checkpoint::load(trainer.folder, &resume.checkpoint, base, &trainer.optimizer)?;
+            if !resume.evaluated {
+                let evaluation = trainer.evaluate_if_due((resume.checkpoint.phase, resume.checkpoint.step))?;
+                if evaluation.is_some() {
+                    (trainer.emit)(Event::Step { step: None, evaluation, checkpoint: None })?;
+                }
+                if trainer.stopping {
+                    return Ok(Ending::Stopped);
+                }
+            }
         }
         None => {
             if !trainer.begin()? {
@@ -164,9 +175,9 @@ impl Trainer<'_> {
         let (start, w, step) = (Instant::now(), &self.config.warm_start, self.counters.step + 1);
         let problems: Vec<&Prepared> =
             (0..w.problems_per_step).map(|i| self.learn.at(self.config.seed, (step - 1) * w.problems_per_step + i)).collect();
-        let (loss, mut gradients) = warm_start::step(self.policy, &self.adapter, &problems)?;
+        let (loss, tokens, mut gradients) = warm_start::step(self.policy, &self.adapter, &problems)?;
         let rate = w.learning_rate * self.config.lr_factor(step - 1, w.steps);
-        self.counters.num_tokens += problems.iter().map(|p| p.ids.len() as u64).sum::<u64>();
+        self.counters.num_tokens += tokens as u64;
         let norm = self.update(&mut gradients, loss, step, rate)?;
         self.counters.step = step;
         let mut m = Metrics::from([
@@ -176,8 +187,8 @@ impl Trainer<'_> {
             ("num_tokens".into(), self.counters.num_tokens as f64),
         ]);
         let mut last = step >= w.steps;
-        if step % w.eval_every == 0 || last {
-            let unseen = warm_start::measure(self.policy, &self.adapter, &self.unseen.items)?;
+        let measured = step % w.eval_every == 0 || last;
+        if measured && let Some(unseen) = warm_start::measure(self.policy, &self.adapter, &self.unseen.items)? {
             m.insert("eval/loss".into(), unseen);
             if self.counters.best_loss.is_none_or(|best| unseen < best) {
                 (self.counters.best_loss, self.counters.stale) = (Some(unseen), 0);
@@ -189,25 +200,18 @@ impl Trainer<'_> {
         m.insert("step_time".into(), start.elapsed().as_secs_f64());
         m.insert("memory/rss".into(), metrics::resident_bytes() as f64);
         let at = (Phase::WarmStart, step);
-        let mut evaluation = None;
         if last {
             (self.counters.phase, self.counters.step) = (Phase::Grpo, 0);
-            evaluation = match self.evaluate(at, EvaluationKind::AfterWarmStart)? {
-                Measured::Stopped => {
-                    // the step is lost with its evaluation: the run goes on from the checkpoint before it
-                    self.stopping = true;
-                    return Ok(false);
-                }
-                Measured::Nothing => None,
-                Measured::Record(record) => Some(record),
-            };
+        }
+        let evaluation = self.evaluate_if_due(at)?;
+        if last {
             self.optimizer = AdamW::new(self.config, &self.adapter);
             self.counters.updates = 0;
         }
         let checkpoint = if last || step % self.config.checkpoint_every == 0 { Some(self.save(at)?) } else { None };
         let record = StepRecord { phase: Phase::WarmStart, step, metrics: m, groups: Vec::new() };
         (self.emit)(Event::Step { step: Some(record), evaluation, checkpoint })?;
-        Ok(true)
+        Ok(!self.stopping)
     }
 
     /// One GRPO step; false when stopped.
@@ -235,27 +239,37 @@ impl Trainer<'_> {
         m.insert("step_time".into(), start.elapsed().as_secs_f64());
         m.insert("memory/rss".into(), metrics::resident_bytes() as f64);
 
-        let (at, last) = ((Phase::Grpo, step), step == self.config.steps);
-        let due = self.config.eval_every > 0 && step % self.config.eval_every == 0;
-        let evaluation = if last || due {
-            match self.evaluate(at, if last { EvaluationKind::Final } else { EvaluationKind::Periodic })? {
-                Measured::Stopped => {
-                    self.stopping = true;
-                    return Ok(false);
-                }
-                Measured::Nothing => None,
-                Measured::Record(record) => {
-                    m.insert("eval/accuracy".into(), record.summary.accuracy);
-                    Some(record)
-                }
-            }
-        } else {
-            None
-        };
-        let save = last || evaluation.is_some() || step % self.config.checkpoint_every == 0;
+        let at = (Phase::Grpo, step);
+        let evaluation = self.evaluate_if_due(at)?;
+        let save = self.due(at).is_some() || step % self.config.checkpoint_every == 0;
         let checkpoint = if save { Some(self.save(at)?) } else { None };
         (self.emit)(Event::Step { step: Some(StepRecord { phase: Phase::Grpo, step, metrics: m, groups }), evaluation, checkpoint })?;
-        Ok(true)
+        Ok(!self.stopping)
+    }
+
+    /// The evaluation that belongs after `at`, by the counters that follow it.
+    fn due(&self, at: (Phase, usize)) -> Option<EvaluationKind> {
+        let every = self.config.eval_every;
+        match at {
+            (Phase::WarmStart, _) => (self.counters.phase == Phase::Grpo).then_some(EvaluationKind::AfterWarmStart),
+            (Phase::Grpo, 0) => None,
+            (Phase::Grpo, step) if step == self.config.steps => Some(EvaluationKind::Final),
+            (Phase::Grpo, step) => (every > 0 && step % every == 0).then_some(EvaluationKind::Periodic),
+        }
+    }
+
+    /// Makes the evaluation that is due after `at`. Stopped in the middle of it, the step is kept and its checkpoint is the last:
+    /// a resumed run makes the evaluation first.
+    fn evaluate_if_due(&mut self, at: (Phase, usize)) -> Result<Option<EvaluationRecord>> {
+        let Some(kind) = self.due(at) else { return Ok(None) };
+        Ok(match self.evaluate(at, kind)? {
+            Measured::Record(record) => Some(record),
+            Measured::Nothing => None,
+            Measured::Stopped => {
+                self.stopping = true;
+                None
+            }
+        })
     }
 
     /// Samples and scores the step's groups, with replacements for groups without spread if asked for; none when stopped.

@@ -30,8 +30,8 @@ fn branches<'a>(rows: &'a [Row<'a>]) -> Vec<Branch<'a>> {
     rows.iter().map(|r| Branch { prompt: r.prompt, completions: vec![Target { ids: &r.answer, mask: &r.mask }] }).collect()
 }
 
-/// (mean negative logprob per answer token, gradients in the adapter's storage order).
-pub fn step(policy: &Policy, adapter: &Adapter, problems: &[&Prepared]) -> Result<(f64, Vec<Vec<f32>>)> {
+/// (mean negative logprob per answer token, tokens of prompts and answers, gradients in the adapter's storage order).
+pub fn step(policy: &Policy, adapter: &Adapter, problems: &[&Prepared]) -> Result<(f64, usize, Vec<Vec<f32>>)> {
     let rows = rows(policy, problems)?;
     let total = rows.iter().map(|r| r.answer.len()).sum::<usize>().max(1) as f64;
     let mut loss = 0.0;
@@ -39,11 +39,12 @@ pub fn step(policy: &Policy, adapter: &Adapter, problems: &[&Prepared]) -> Resul
         loss -= scored.iter().map(|s| f64::from(s.policy.logprob)).sum::<f64>() / total;
         vec![-1.0 / total; scored.len()]
     })?;
-    Ok((loss, gradients))
+    let tokens = rows.iter().map(|r| r.prompt.len() + r.answer.len()).sum();
+    Ok((loss, tokens, gradients))
 }
 
-/// Mean negative logprob per answer token, without learning.
-pub fn measure(policy: &Policy, adapter: &Adapter, problems: &[Prepared]) -> Result<f64> {
+/// Mean negative logprob per answer token, without learning; none without problems.
+pub fn measure(policy: &Policy, adapter: &Adapter, problems: &[Prepared]) -> Result<Option<f64>> {
     let problems: Vec<&Prepared> = problems.iter().collect();
     let rows = rows(policy, &problems)?;
     let branches = branches(&rows);
@@ -53,5 +54,5 @@ pub fn measure(policy: &Policy, adapter: &Adapter, problems: &[Prepared]) -> Res
         sum -= scored.iter().map(|s| f64::from(s.logprob)).sum::<f64>();
         n += scored.len();
     }
-    Ok(sum / n.max(1) as f64)
+    Ok((n > 0).then(|| sum / n as f64))
 }

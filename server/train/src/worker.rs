@@ -106,7 +106,11 @@ fn work(
     let point = store.resume_point(row.id)?;
     store.rewind(row.id, point.as_ref().map(|p| &p.checkpoint))?;
     let resume = match point {
-        Some(point) => Some(Resume { checkpoint: point.checkpoint, baseline: store.baseline_predictions(row.id)?.unwrap_or_default() }),
+        Some(point) => Some(Resume {
+            checkpoint: point.checkpoint,
+            evaluated: point.evaluated,
+            baseline: store.baseline_predictions(row.id)?.unwrap_or_default(),
+        }),
         None => None,
     };
     let writer = EventWriter::start(data_dir, row.id)?;
