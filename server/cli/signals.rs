@@ -26,7 +26,7 @@ pub fn stop_flag() -> Result<&'static AtomicBool> {
                     eprintln!("stopped at once; what the last checkpoint holds is safe: whetstone train --resume latest");
                     std::process::exit(KILLED);
                 }
-                eprintln!("stopping after the current group, with a checkpoint; press Ctrl-C again to stop at once");
+                eprintln!("stopping: the step in progress is dropped, a checkpoint is written; press Ctrl-C again to stop at once");
             }
         });
     };

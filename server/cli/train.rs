@@ -28,8 +28,8 @@ Examples:
   whetstone train --recipe paper --steps 5
   whetstone train --resume latest
 
-Ctrl-C stops after the current group with a checkpoint; a second one stops at once. Nothing but the last unfinished steps is
-lost either way, nor with kill -9: --resume goes on and makes the same numbers as a run that was never interrupted.";
+Ctrl-C drops the step in progress and writes a checkpoint; a second one, or kill -9, stops at once and falls back to the last
+checkpoint. Either way --resume goes on and makes the same numbers as a run that was never interrupted.";
 
 /// Train an adapter: optional warm start, then GRPO, measured on held-out problems before and after
 #[derive(Args)]

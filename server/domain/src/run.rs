@@ -12,7 +12,7 @@ pub enum RunState {
     Starting,
     /// Its worker makes steps.
     Running,
-    /// Asked to stop; ends after the current group.
+    /// Asked to stop; drops the step in progress, writes a checkpoint and ends.
     Stopping,
     /// Ended on request; resumable.
     Stopped,

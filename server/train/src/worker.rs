@@ -45,7 +45,7 @@ pub fn run_folder(data_dir: &Path, public_id: &str) -> PathBuf {
 /// Works on `run` until it ends; call it on compute threads ([`with_threads`]).
 ///
 /// `ready` loads base and problems; whatever fails from the claim on is recorded as the reason why the run failed. `stop` and a
-/// stop wish in the store end the run after the current group with a checkpoint. `watch` sees every event before it is stored.
+/// stop wish in the store end the run: the step in progress is dropped, a checkpoint written. `watch` sees every event before it is stored.
 pub fn run(
     data_dir: &Path,
     run: RunId,

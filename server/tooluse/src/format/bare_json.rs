@@ -11,8 +11,8 @@ use super::signature::signature;
 
 const SYSTEM: &str = "You translate each request into one function call, written as JSON. If no function fits, answer [].";
 
-/// Worked examples: no call, a call of the only tool, and a call among two with a list, an enum and a date to be normalised.
-/// Calls come last: a model this small leans to whatever it saw last. Their tools occur in no task set.
+/// Worked examples: no call, a call among two tools with a list, an enum and a date to be normalised, and a call of the only
+/// tool. The simplest call comes last: a model this small leans to whatever it saw last. Their tools occur in no task set.
 const EXAMPLES: [(&str, &str); 3] = [
     ("Function: feed_cat(grams: integer) - Feed the cat\nRequest: Who painted the Mona Lisa?", "[]"),
     (
