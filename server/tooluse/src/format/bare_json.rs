@@ -11,19 +11,26 @@ use super::signature::signature;
 
 const SYSTEM: &str = "You translate each request into one function call, written as JSON. If no function fits, answer [].";
 
-/// Worked examples: no call, a call among two tools with a list, an enum and a date to be normalised, and a call of the only
-/// tool. The simplest call comes last: a model this small leans to whatever it saw last. Their tools occur in no task set.
+/// Worked examples: no call, a call among two tools with a list and a date to be normalised, and a call of the only tool. Both
+/// calls leave out an argument nobody asked for: shown only full calls, a small model invents the missing values. The simplest
+/// call comes last, because it leans to whatever it saw last. Their tools occur in no task set.
 const EXAMPLES: [(&str, &str); 3] = [
-    ("Function: feed_cat(grams: integer) - Feed the cat\nRequest: Who painted the Mona Lisa?", "[]"),
     (
-        "Function: feed_cat(grams: integer) - Feed the cat\n\
-         Function: photos.tag(ids: integer[], tag: string, album: \"private\"|\"shared\"?, taken: string?) - Tag photos\n\
-         Request: Tag photos 12 and 40 from May 3, 2025 as sunset in my shared album.",
-        "{\"name\": \"photos.tag\", \"arguments\": {\"ids\": [12, 40], \"tag\": \"sunset\", \"album\": \"shared\", \"taken\": \"2025-05-03\"}}",
+        "Function: {\"name\": \"feed_cat\", \"arguments\": {\"grams\": integer}} - Feed the cat\n\
+         Request: Who painted the Mona Lisa?",
+        "[]",
     ),
     (
-        "Function: brew_tea(kind: string, cups: integer = 1) - Brew tea\nRequest: Three cups of oolong, please.",
-        "{\"name\": \"brew_tea\", \"arguments\": {\"kind\": \"oolong\", \"cups\": 3}}",
+        "Function: {\"name\": \"feed_cat\", \"arguments\": {\"grams\": integer}} - Feed the cat\n\
+         Function: {\"name\": \"photos.tag\", \"arguments\": {\"ids\": integer[], \"tag\": string, \"album\"?: \"private\"|\"shared\", \
+         \"taken\"?: string}} - Tag photos\n\
+         Request: Tag photos 12 and 40 from May 3, 2025 as sunset.",
+        "{\"name\": \"photos.tag\", \"arguments\": {\"ids\": [12, 40], \"tag\": \"sunset\", \"taken\": \"2025-05-03\"}}",
+    ),
+    (
+        "Function: {\"name\": \"brew_tea\", \"arguments\": {\"kind\": string, \"cups\"?: integer = 1}} - Brew tea\n\
+         Request: I would like some oolong, please.",
+        "{\"name\": \"brew_tea\", \"arguments\": {\"kind\": \"oolong\"}}",
     ),
 ];
 

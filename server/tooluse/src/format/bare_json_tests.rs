@@ -36,12 +36,10 @@ fn all_that_differs_between_prompts_is_in_the_last_message() {
         Message::new(Role::User, "Do it."),
     ]));
     let last = one.len() - 1;
+    let tool = r#"Function: {"name": "f", "arguments": {"a"?: integer}} - Does it"#;
     assert_eq!(one[..last], two[..last]);
-    assert_eq!(one[last].content, "Function: f(a: integer?) - Does it\nRequest: Do it.");
-    assert_eq!(
-        two[last].content,
-        "Function: f(a: integer?) - Does it\nInstructions: Be brief.\nUser: Hello\nAssistant: Yes?\nRequest: Do it."
-    );
+    assert_eq!(one[last].content, format!("{tool}\nRequest: Do it."));
+    assert_eq!(two[last].content, format!("{tool}\nInstructions: Be brief.\nUser: Hello\nAssistant: Yes?\nRequest: Do it."));
     let roles: Vec<_> = one.iter().map(|m| m.role.as_str()).collect();
     assert_eq!(roles, ["system", "user", "assistant", "user", "assistant", "user", "assistant", "user"]);
     assert!(render(&problem(vec![])).len() == 8);
@@ -52,7 +50,7 @@ fn the_worked_examples_are_in_the_format_they_teach() {
     for (user, assistant) in EXAMPLES {
         let calls = parse(assistant).strict.expect(assistant);
         assert_eq!(write(&calls), assistant);
-        assert!(calls.iter().all(|c| user.contains(&format!("{}(", c.name))));
+        assert!(calls.iter().all(|c| user.contains(&format!("{{\"name\": \"{}\", ", c.name))));
     }
 }
 

@@ -1,4 +1,4 @@
-//! Tools as one line each: `name(arg: type, opt: type?) - description`.
+//! Tools as one line each: `{"name": "f", "arguments": {"arg": type, "opt"?: type = default}} - description`.
 //!
 //! In: a tool with its JSON Schema (or BFCL's Python-flavoured one). Out: one line of text, several times shorter than the
 //! schema, because prompt tokens are what a small model on a CPU pays for. Constraints beyond type, enum and default are left out.
@@ -8,24 +8,27 @@ use whetstone_domain::Tool;
 
 use super::json::write_value;
 
-/// Defaults longer than this are shown as `?` only. Bytes.
+/// Defaults longer than this are not shown. Bytes.
 const LONGEST_DEFAULT: usize = 32;
 /// Objects nested deeper than this are shown as `object`.
 const DEEPEST_OBJECT: usize = 3;
 
-/// The signature line of a tool. Enums are shown as `"a"|"b"`, arrays as `string[]`, defaults as ` = value`,
-/// other arguments that may be left out with a `?`.
+/// The signature line of a tool: the call it wants, with types in the place of values. Enums are shown as `"a"|"b"`, arrays as
+/// `string[]`; an argument that may be left out has a `?` behind its name, and its default as ` = value`.
+///
+/// Names stand there exactly as the answer must have them, quotes included. In a Python-like `name(arg: type)` an argument is
+/// one token with a leading space, and SmolLM2-135M copies that space into its keys (`" nights"`).
 pub fn signature(tool: &Tool) -> String {
-    let mut line = one_line(&tool.name);
-    line.push('(');
-    line.push_str(&parameters(&tool.parameters, 0));
-    line.push(')');
     let description = one_line(&tool.description);
-    if !description.is_empty() {
-        line.push_str(" - ");
-        line.push_str(description.strip_suffix('.').unwrap_or(&description));
+    let call = format!("{{\"name\": {}, \"arguments\": {{{}}}}}", quoted(&tool.name), parameters(&tool.parameters, 0));
+    match description.strip_suffix('.').unwrap_or(&description) {
+        "" => call,
+        description => format!("{call} - {description}"),
     }
-    line
+}
+
+fn quoted(name: &str) -> String {
+    literal(&Value::String(one_line(name)))
 }
 
 /// Hostile or careless text must not forge further lines of the listing.
@@ -40,12 +43,8 @@ fn parameters(schema: &Value, depth: usize) -> String {
     let shown = properties.iter().map(|(name, property)| {
         let needed = required.is_some_and(|r| r.iter().any(|x| x == name.as_str()));
         let default = property.get("default").filter(|d| !needed && !d.is_null()).map(literal);
-        let tail = match default {
-            Some(d) if d.len() <= LONGEST_DEFAULT => format!(" = {d}"),
-            _ if needed => String::new(),
-            _ => "?".into(),
-        };
-        format!("{}: {}{tail}", one_line(name), type_of(property, depth))
+        let default = default.filter(|d| d.len() <= LONGEST_DEFAULT).map_or_else(String::new, |d| format!(" = {d}"));
+        format!("{}{}: {}{default}", quoted(name), if needed { "" } else { "?" }, type_of(property, depth))
     });
     shown.collect::<Vec<_>>().join(", ")
 }
@@ -107,21 +106,21 @@ mod tests {
         }}));
         assert_eq!(
             signature(&t),
-            "f(a: number, tags: string[], unit: \"m\"|\"ft\" = \"m\", sides: (\"l\"|\"r\")[]?, who: {name: string}?, \
-             note: string|null?, x: any?) - Does it"
+            "{\"name\": \"f\", \"arguments\": {\"a\": number, \"tags\": string[], \"unit\"?: \"m\"|\"ft\" = \"m\", \
+             \"sides\"?: (\"l\"|\"r\")[], \"who\"?: {\"name\": string}, \"note\"?: string|null, \"x\"?: any}} - Does it"
         );
     }
 
     #[test]
     fn a_signature_is_one_line_whatever_the_tool_says() {
         let t = Tool {
-            name: "a\nb".into(),
+            name: "a\n\"b".into(),
             description: "x\r\n\ny(z: string)\u{2028}q".into(),
             parameters: json!({"properties": {"k\n2": {"type": "a\nb"}}}),
         };
-        assert_eq!(signature(&t), "a b(k 2: a b?) - x y(z: string) q");
+        assert_eq!(signature(&t), r#"{"name": "a \"b", "arguments": {"k 2"?: a b}} - x y(z: string) q"#);
         for odd in [json!(null), json!(5), json!([]), json!({"properties": []}), json!({"properties": {"a": 3}})] {
-            assert!(signature(&tool(odd)).starts_with("f("));
+            assert!(signature(&tool(odd)).starts_with("{\"name\": \"f\", \"arguments\": {"));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Station *problem*: the starter task set. In: (split, seed, index); out: a `Problem` with one request, one to three tools
-//! and the expected call, or no call. Two whole domains are held out: no tool of theirs is ever shown in training.
+//! and the expected call, or no call. Two whole domains are held out: no tool of theirs is ever shown in training. Half of the
+//! problems for training show their tools under other names ([`naming`]).
 //!
 //! The words live in `server/tooluse/starter/*.toml`; a problem depends on seed, split and index only, never on how many are
 //! asked for.
@@ -9,6 +10,7 @@ mod check;
 mod content;
 mod draw;
 mod dress;
+mod naming;
 mod parse;
 mod template;
 #[cfg(test)]
@@ -55,8 +57,17 @@ fn domains(held_out: bool) -> Vec<&'static str> {
 }
 
 fn one(split: &Split<'_>, held_out: bool, seed: u64, index: u64) -> Problem {
+    let mut draw = Draw::at(held_out, seed, index);
+    let mut made = plain(split, held_out, seed, index, &mut draw);
+    if !held_out {
+        naming::rename(&mut made, &mut draw);
+    }
+    made
+}
+
+/// The problem with the names of the content files.
+fn plain(split: &Split<'_>, held_out: bool, seed: u64, index: u64, draw: &mut Draw) -> Problem {
     let id = if held_out { format!("starter-held-out-{seed}-{index:06}") } else { format!("starter-{seed}-{index:06}") };
-    let made = split.problem(id, &mut Draw::at(held_out, seed, index));
     // Content without tools is a mistake in the embedded files, which `content()` has refused before.
-    made.unwrap_or_else(|| unreachable!("a split without tools"))
+    split.problem(id, draw).unwrap_or_else(|| unreachable!("a split without tools"))
 }

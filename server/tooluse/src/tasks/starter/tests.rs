@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::Value;
-use whetstone_domain::problem::{Accepted, Problem};
+use whetstone_domain::problem::{Accepted, ExpectedCall, Problem};
 
 use super::content::{Content, Domain, Kind, ToolSpec, as_text, content};
 use super::template::Piece;
@@ -15,6 +15,12 @@ fn all_tools() -> Vec<(&'static Domain, &'static ToolSpec)> {
 
 fn request(p: &Problem) -> &str {
     &p.messages[0].content
+}
+
+/// The first problems of a split under the names of the content files.
+fn unrenamed(held_out: bool, seed: u64, n: u64) -> Vec<Problem> {
+    let split = Split::of(content(), held_out);
+    (0..n).map(|i| plain(&split, held_out, seed, i, &mut Draw::at(held_out, seed, i))).collect()
 }
 
 /// The words, lower case, with every slot masked.
@@ -91,12 +97,15 @@ fn held_out_tools_never_appear_in_training_and_the_other_way_round() {
     assert!(train.is_disjoint(&held_out));
     for (split, own) in [(false, &train), (true, &held_out)] {
         let mut seen = BTreeSet::new();
-        for p in load(split, 1, 3000) {
+        for p in unrenamed(split, 1, 3000) {
             seen.extend(p.tools.iter().map(|t| t.name.clone()));
             seen.extend(p.expected.calls.iter().map(|c| c.name.clone()));
             assert_eq!(held_out_domains().contains(&p.domain.as_str()), split, "{}", p.id);
         }
         assert_eq!(&seen, own, "every tool of a split is shown, and no other");
+    }
+    for p in load(false, 1, 6000) {
+        assert!(p.tools.iter().all(|t| !held_out.contains(&t.name)), "{}: a held-out name", p.id);
     }
     let lines = |i: usize| content().chat[i].iter().map(|l| masked(&l.template.pieces)).collect::<BTreeSet<_>>();
     assert!(lines(0).is_disjoint(&lines(1)));
@@ -163,7 +172,7 @@ fn requests_rarely_repeat() {
 fn every_expected_value_stands_in_the_request_or_has_words_there() {
     let said: HashMap<(&str, &str), &ToolSpec> =
         all_tools().into_iter().flat_map(|(_, t)| t.params.iter().map(move |p| ((t.name.as_str(), p.name.as_str()), t))).collect();
-    for p in load(false, 3, 4000).into_iter().chain(load(true, 3, 2000)) {
+    for p in unrenamed(false, 3, 4000).into_iter().chain(unrenamed(true, 3, 2000)) {
         let text = request(&p).to_lowercase();
         for call in &p.expected.calls {
             for (name, accepted) in call.arguments.iter().filter(|(_, a)| !a.optional) {
@@ -191,5 +200,37 @@ fn requests_read_like_written_ones() {
         }
         assert_eq!(text.trim(), text, "{}", p.id);
         assert!(text.matches('"').count().is_multiple_of(2), "{}: {text:?}", p.id);
+    }
+}
+
+#[test]
+fn half_of_the_training_problems_have_other_names_and_nothing_else_changes() {
+    let shape = |p: &Problem| {
+        let kinds = |t: &Tool| -> Vec<Value> { t.parameters["properties"].as_object().expect("an object").values().cloned().collect() };
+        let needed = |t: &Tool| t.parameters["required"].as_array().map_or(0, Vec::len);
+        let tools: Vec<_> = p.tools.iter().map(|t| (t.description.clone(), kinds(t), needed(t))).collect();
+        let calls: Vec<Vec<Accepted>> = p.expected.calls.iter().map(|c| c.arguments.iter().map(|(_, a)| a.clone()).collect()).collect();
+        (p.messages.clone(), tools, calls)
+    };
+    let mut renamed = 0;
+    for (shown, own) in load(false, 5, 4000).iter().zip(&unrenamed(false, 5, 4000)) {
+        assert_eq!(shape(shown), shape(own), "{}", own.id);
+        for (new, old) in shown.tools.iter().zip(&own.tools) {
+            let keys = |t: &Tool| t.parameters["properties"].as_object().expect("an object").keys().cloned().collect::<Vec<_>>();
+            for required in new.parameters["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+                assert!(keys(new).iter().any(|k| k == required), "{}: {required} is required but unknown", own.id);
+            }
+            for (name, was) in keys(new).iter().zip(keys(old)) {
+                let twins = |c: &&ExpectedCall| c.name == new.name;
+                let call = shown.expected.calls.iter().find(twins).map(|c| c.arguments.iter().any(|(a, _)| a == name));
+                let before = own.expected.calls.iter().find(|c| c.name == old.name).map(|c| c.arguments.iter().any(|(a, _)| *a == was));
+                assert_eq!(call, before, "{}: {was} became {name}", own.id);
+            }
+        }
+        renamed += usize::from(shown.tools != own.tools);
+    }
+    assert!((1800..=2200).contains(&renamed), "{renamed} of 4000");
+    for (shown, own) in load(true, 5, 200).iter().zip(&unrenamed(true, 5, 200)) {
+        assert_eq!(shown, own, "held-out problems keep their names");
     }
 }
