@@ -15,7 +15,7 @@ use super::draw::Draw;
 const RENAMED: usize = 50;
 
 /// Words of parameter names and what others say for them.
-const SYNONYMS: [(&str, &[&str]); 47] = [
+const SYNONYMS: [(&str, &[&str]); 46] = [
     ("address", &["mail_address", "contact"]),
     ("amount", &["quantity", "how_much", "sum"]),
     ("artist", &["performer", "by_artist"]),
@@ -48,7 +48,6 @@ const SYNONYMS: [(&str, &[&str]); 47] = [
     ("name", &["label", "full_name"]),
     ("new", &["updated", "next"]),
     ("number", &["num", "figure"]),
-    ("order", &["purchase", "ordering"]),
     ("percent", &["pct", "percentage"]),
     ("product", &["article", "goods"]),
     ("quantity", &["units", "pieces"]),
