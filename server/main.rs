@@ -6,6 +6,7 @@
 
 mod cli;
 mod config;
+mod supervisor;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -41,16 +42,19 @@ struct Global {
 
 #[derive(Subcommand)]
 enum Command {
+    Serve(cli::serve::ServeArgs),
     Train(cli::train::TrainArgs),
     Eval(cli::eval::EvalArgs),
     Export(cli::export::ExportArgs),
     Model(cli::model::ModelArgs),
     Tasks(cli::tasks::TasksArgs),
     Runs(cli::runs::RunsArgs),
+    Worker(cli::worker::WorkerArgs),
 }
 
 const EXAMPLES: &str = "\
 Examples:
+  whetstone serve                                   the dashboard: launch, watch, compare, download
   whetstone train                                   train the default model on the starter tasks, resumable at any moment
   whetstone train --steps 20 --set temperature=0.8  a shorter run with one knob turned
   whetstone train --resume latest                   go on after Ctrl-C, a crash or kill -9
@@ -86,11 +90,13 @@ fn run(cli: Cli) -> Result<ExitCode> {
     let data = std::path::absolute(&data).with_context(|| format!("cannot use {} as data directory", data.display()))?;
     let ui = Ui::new(cli.global.json, cli.global.verbose);
     match cli.command {
+        Command::Serve(args) => cli::serve::run(&args, &data, &ui),
         Command::Train(args) => cli::train::run(&args, &data, &ui),
         Command::Eval(args) => cli::eval::run(&args, &data, &ui),
         Command::Export(args) => cli::export::run(&args, &data, &ui),
         Command::Model(args) => cli::model::run(&args, &data, &ui),
         Command::Tasks(args) => cli::tasks::run(&args, &data, &ui),
         Command::Runs(args) => cli::runs::run(&args, &data, &ui),
+        Command::Worker(args) => cli::worker::run(&args, &data, &ui),
     }
 }

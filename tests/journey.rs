@@ -136,3 +136,18 @@ fn every_command_explains_itself() {
         assert!(help.contains(word), "{word} is not in:\n{help}");
     }
 }
+
+#[test]
+fn a_time_budget_ends_both_phases_and_the_last_evaluation_is_made() {
+    let lab = Lab::new();
+    let budget = ["--steps", "1000000", "--set", "warm_start.steps=100000", "--set", "max_minutes=0.05", "--set", "eval_every=0"];
+    lab.train(&budget).ok();
+    let shown = lab.show("latest");
+    assert_eq!(shown["state"], "finished");
+    let kinds: Vec<&str> = shown["evaluations"].as_array().unwrap().iter().map(|e| e["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["baseline", "after_warm_start", "final"]);
+    let steps = shown["metrics"]["grpo"]["loss"].as_array().unwrap().len();
+    assert!(steps > 0 && steps < 100_000, "{steps} steps");
+    let last = shown["checkpoints"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!(last["step"], steps, "what was measured last can be had");
+}

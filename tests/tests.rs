@@ -8,4 +8,5 @@ mod bfcl;
 mod disk_full;
 mod journey;
 mod killed;
+mod served;
 mod support;

@@ -37,6 +37,10 @@ pub fn set(ui: &Ui, what: &str, loaded: &Loaded) {
         ));
     }
     refusals(ui, &loaded.refused);
+    loaded.unfit.iter().take(REFUSALS_SHOWN).for_each(|u| ui.note(&format!("  dropped {u}")));
+    if loaded.unfit.len() > REFUSALS_SHOWN {
+        ui.note(&format!("  and {} more like these", loaded.unfit.len() - REFUSALS_SHOWN));
+    }
 }
 
 /// Rows that were not taken: the first few with place and reason, the rest counted.

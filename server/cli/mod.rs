@@ -9,6 +9,7 @@ pub mod export;
 pub mod lines;
 pub mod model;
 pub mod runs;
+pub mod serve;
 pub mod signals;
 pub mod source;
 pub mod summary;
@@ -16,5 +17,6 @@ pub mod tasks;
 pub mod train;
 mod ui;
 pub mod unpack;
+pub mod worker;
 
 pub use ui::Ui;

@@ -34,6 +34,23 @@ pub fn stop_flag() -> Result<&'static AtomicBool> {
     Ok(&STOP)
 }
 
+/// Ends with the first signal; a second one ends the process.
+pub async fn first() {
+    match Signals::new() {
+        Ok(mut signals) => {
+            signals.next().await;
+            tokio::spawn(async move {
+                signals.next().await;
+                std::process::exit(KILLED);
+            });
+        }
+        Err(e) => {
+            tracing::warn!(error = %e, "signals cannot be heard; end the server by its process id");
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 #[cfg(unix)]
 struct Signals(tokio::signal::unix::Signal, tokio::signal::unix::Signal);
 

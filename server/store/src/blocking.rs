@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use whetstone_domain::{CheckpointRecord, EvaluationRecord, Event, Phase, Prediction};
+use whetstone_domain::{CheckpointRecord, EvaluationRecord, Event, Phase, Prediction, RunConfig};
 
 use crate::{BestCheckpoint, EvaluationRow, NewRun, ResumePoint, RunFilter, RunId, RunRow, Store, StoreError};
 
@@ -67,6 +67,11 @@ impl BlockingStore {
     /// See [`Store::stop_wished`].
     pub fn stop_wished(&self, run: RunId) -> Result<bool, StoreError> {
         self.runtime.block_on(self.store.stop_wished(run))
+    }
+
+    /// See [`Store::settle`].
+    pub fn settle(&self, run: RunId, config: &RunConfig, base_sha256: &str) -> Result<(), StoreError> {
+        self.runtime.block_on(self.store.settle(run, config, base_sha256))
     }
 
     /// See [`Store::resume_point`].

@@ -16,7 +16,8 @@ use crate::{RunId, Store, events};
 pub const HEARTBEAT_STALE_MS: i64 = 30_000;
 
 impl Store {
-    /// Makes process `pid` the worker of the run: state starting, no stop wished. Refused while another one is alive.
+    /// Makes process `pid` the worker of the run: state starting, no stop wished, unless the wish was made after the run had been
+    /// handed out for this worker ([`Store::take_next`]). Refused while another one is alive.
     pub async fn claim(&self, run: RunId, pid: u32) -> Result<(), StoreError> {
         const DOING: &str = "claim a run";
         let mut tx = self.begin(DOING).await?;
@@ -62,24 +63,27 @@ async fn claim(tx: &mut SqliteConnection, run: RunId, pid: i64) -> Result<(), Fa
     let now = now_ms();
     if let (Some(holder), Some(heartbeat)) = (holder, row.try_get::<Option<i64>, _>("heartbeat_ms")?) {
         // a process that was killed is gone at once, while its last heartbeat is fresh for a while
-        if now - heartbeat < HEARTBEAT_STALE_MS && !is_gone(holder) {
+        if now - heartbeat < HEARTBEAT_STALE_MS && !process_is_gone(holder) {
             return Err(StoreError::Claimed { run: row.try_get("public_id")?, pid: holder, age_ms: now - heartbeat }.into());
         }
     }
-    sqlx::query(
-        "update run set pid = ?1, heartbeat_ms = ?2, state = 'starting', state_message = '', stop_wish = 0, \
-         started_ms = coalesce(started_ms, ?2), ended_ms = null, progress = '', rev = rev + 1 where id = ?3",
+    let state: String = sqlx::query_scalar(
+        "update run set pid = ?1, heartbeat_ms = ?2, state_message = '', \
+         state = case when pid is null and state = 'stopping' then state else 'starting' end, \
+         stop_wish = case when pid is null and state = 'stopping' then stop_wish else 0 end, \
+         started_ms = coalesce(started_ms, ?2), ended_ms = null, progress = '', rev = rev + 1 where id = ?3 returning state",
     )
     .bind(pid)
     .bind(now)
     .bind(run.0)
-    .execute(&mut *tx)
+    .fetch_one(&mut *tx)
     .await?;
-    push_state(tx, run, RunState::Starting).await
+    let state = RunState::from_name(&state).ok_or_else(|| Fault::Unreadable(format!("state = {state:?}")))?;
+    push_state(tx, run, state).await
 }
 
 /// True when the system says that no such process runs any more; false where it cannot be asked.
-fn is_gone(pid: i64) -> bool {
+pub fn process_is_gone(pid: i64) -> bool {
     if !Path::new("/proc/self/stat").exists() {
         return false;
     }

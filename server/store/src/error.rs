@@ -113,6 +113,14 @@ pub enum StoreError {
         /// Its state.
         state: &'static str,
     },
+    /// The run cannot be queued again.
+    #[error("run {run} is {state}; only a stopped, failed or interrupted run can be resumed")]
+    NotResumable {
+        /// Public id of the run.
+        run: String,
+        /// Its state.
+        state: &'static str,
+    },
     /// The checkpoint to go back to is not recorded.
     #[error("run {run} has no recorded checkpoint at {phase} step {step}; resume from one that it has")]
     NoSuchCheckpoint {

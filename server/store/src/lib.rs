@@ -14,6 +14,7 @@ mod evaluations;
 mod events;
 mod find;
 mod open;
+mod queue;
 mod record;
 mod resume;
 mod run_row;
@@ -27,7 +28,7 @@ mod tests;
 
 pub use blocking::BlockingStore;
 pub use checkpoints::BestCheckpoint;
-pub use claim::HEARTBEAT_STALE_MS;
+pub use claim::{HEARTBEAT_STALE_MS, process_is_gone};
 pub use error::StoreError;
 pub use evaluations::EvaluationRow;
 pub use events::EventRow;

@@ -1,6 +1,7 @@
 //! The promises of the store, and the records they are tried with.
 
 mod open;
+mod queue;
 mod record;
 mod resume;
 mod runs;

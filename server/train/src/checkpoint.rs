@@ -30,6 +30,9 @@ pub struct Counters {
     pub stale: usize,
     /// Tokens sampled or learned from so far.
     pub num_tokens: u64,
+    /// Time that the steps have taken; counted only under a time budget (`max_minutes`). Seconds.
+    #[serde(default)]
+    pub seconds: f64,
 }
 
 /// Writes `checkpoints/{phase}-{step}` below the run's folder. `at` names the steps already made; `counters` say where to go

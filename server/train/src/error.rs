@@ -17,6 +17,16 @@ pub enum TrainError {
     /// A tensor operation failed.
     #[error("tensor operation: {0}")]
     Tensor(#[from] candle_core::Error),
+    /// Every problem of a set holds control tokens of the base.
+    #[error("{spec}: none of its {of} problems can be asked; the first: {first}")]
+    Unfit {
+        /// The set.
+        spec: String,
+        /// Problems in it.
+        of: usize,
+        /// What is wrong with the first.
+        first: String,
+    },
     /// No problem is left to learn from or to measure on.
     #[error(
         "{spec}: no problem fits: {dropped} of {of} have prompts longer than max_prompt_tokens = {limit}; raise it or bring shorter problems"

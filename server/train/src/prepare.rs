@@ -7,10 +7,10 @@ use std::path::Path;
 
 use whetstone_domain::{Problem, Role, RunConfig};
 use whetstone_model::weights::Base;
-use whetstone_tooluse::Rewarder;
 use whetstone_tooluse::tasks::{self, LoadOptions, Refusal};
+use whetstone_tooluse::{Rewarder, format};
 
-use crate::error::Result;
+use crate::error::{Result, TrainError};
 use crate::policy::Policy;
 use crate::pool::Pool;
 
@@ -40,6 +40,8 @@ pub struct Loaded {
     pub limit: usize,
     /// Rows that were not taken.
     pub refused: Vec<Refusal>,
+    /// Problems that this base cannot be asked, each with its id and the reason.
+    pub unfit: Vec<String>,
 }
 
 /// What preparing a run found.
@@ -78,10 +80,26 @@ pub fn prepare(config: &RunConfig, base: Base, bfcl: Option<&Path>) -> Result<(R
 pub fn load(policy: &Policy, spec: &str, limit: Option<usize>, config: &RunConfig, bfcl: Option<&Path>) -> Result<(Pool, Loaded)> {
     let mut set = tasks::load(spec, &LoadOptions { seed: config.seed, limit, bfcl })?;
     let refused = std::mem::take(&mut set.refused);
+    let mut unfit = Vec::new();
+    set.problems.retain(|p| match marker(policy, p) {
+        Some(marker) => {
+            unfit.push(format!("problem {}: it contains {marker}, which ends or begins a turn for this model; take it out", p.id));
+            false
+        }
+        None => true,
+    });
+    if let (true, Some(first)) = (set.problems.is_empty(), unfit.first()) {
+        return Err(TrainError::Unfit { spec: spec.to_owned(), of: unfit.len(), first: first.clone() });
+    }
     let pool = Pool::new(policy, set, config.max_prompt_tokens)?;
-    let report =
-        Loaded { spec: spec.to_owned(), problems: pool.items.len(), dropped: pool.dropped, limit: config.max_prompt_tokens, refused };
-    Ok((pool, report))
+    let (problems, dropped) = (pool.items.len(), pool.dropped);
+    Ok((pool, Loaded { spec: spec.to_owned(), problems, dropped, limit: config.max_prompt_tokens, refused, unfit }))
+}
+
+/// A control token of the base spelt out in what the model is shown: text that could forge a turn of the conversation.
+fn marker<'a>(policy: &'a Policy, problem: &Problem) -> Option<&'a str> {
+    let tokenizer = &policy.base.tokenizer;
+    format::render(policy.format, problem).iter().find_map(|m| tokenizer.marker_in(&m.content))
 }
 
 /// As many problems as a run meets, so that a generated set repeats none; none (= all rows) for files.

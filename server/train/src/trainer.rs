@@ -78,7 +78,7 @@ pub fn train(job: Job, emit: &mut dyn FnMut(Event) -> Result<()>, stop: &mut dyn
         Adapter::new(&base.config, config.lora_rank, config.lora_alpha, config.seed, job.policy.model.dtype(), job.policy.model.device())?;
     let optimizer = AdamW::new(config, &fresh);
     let phase = if config.warm_start.steps > 0 { Phase::WarmStart } else { Phase::Grpo };
-    let counters = Counters { phase, step: 0, updates: 0, best_loss: None, stale: 0, num_tokens: 0 };
+    let counters = Counters { phase, step: 0, updates: 0, best_loss: None, stale: 0, num_tokens: 0, seconds: 0.0 };
     let mut trainer = Trainer {
         config,
         policy: job.policy,
@@ -125,7 +125,7 @@ pub fn train(job: Job, emit: &mut dyn FnMut(Event) -> Result<()>, stop: &mut dyn
             return trainer.stopped();
         }
     }
-    while trainer.counters.step < config.steps {
+    while !trainer.is_last(trainer.counters.step) {
         if !trainer.grpo_step()? {
             return trainer.stopped();
         }
@@ -186,7 +186,8 @@ impl Trainer<'_> {
             ("learning_rate".into(), rate),
             ("num_tokens".into(), self.counters.num_tokens as f64),
         ]);
-        let mut last = step >= w.steps;
+        self.spend(start);
+        let mut last = step >= w.steps || self.over_budget(0.5);
         let measured = step % w.eval_every == 0 || last;
         if measured && let Some(unseen) = warm_start::measure(self.policy, &self.adapter, &self.unseen.items)? {
             m.insert("eval/loss".into(), unseen);
@@ -227,6 +228,7 @@ impl Trainer<'_> {
         m.extend(update);
         times.insert("time/update", clock.elapsed().as_secs_f64());
         self.counters.step = step;
+        self.spend(start);
         let tokens: usize = groups.iter().flat_map(|g| &g.rollouts).map(|r| r.ids.len()).sum();
         self.counters.num_tokens += groups.iter().map(|g| (g.prompt_ids.len() * g.rollouts.len()) as u64).sum::<u64>() + tokens as u64;
         m.insert("num_tokens".into(), self.counters.num_tokens as f64);
@@ -253,8 +255,25 @@ impl Trainer<'_> {
         match at {
             (Phase::WarmStart, _) => (self.counters.phase == Phase::Grpo).then_some(EvaluationKind::AfterWarmStart),
             (Phase::Grpo, 0) => None,
-            (Phase::Grpo, step) if step == self.config.steps => Some(EvaluationKind::Final),
+            (Phase::Grpo, step) if self.is_last(step) => Some(EvaluationKind::Final),
             (Phase::Grpo, step) => (every > 0 && step % every == 0).then_some(EvaluationKind::Periodic),
+        }
+    }
+
+    /// Is no GRPO step made after `step` steps?
+    fn is_last(&self, step: usize) -> bool {
+        step >= self.config.steps || self.over_budget(1.0)
+    }
+
+    /// Has this share of the time budget been spent?
+    fn over_budget(&self, share: f64) -> bool {
+        self.config.max_minutes.is_some_and(|minutes| self.counters.seconds >= 60.0 * minutes * share)
+    }
+
+    /// Counts a step's time, where there is a budget: without one a run has no clock in what it stores.
+    fn spend(&mut self, start: Instant) {
+        if self.config.max_minutes.is_some() {
+            self.counters.seconds += start.elapsed().as_secs_f64();
         }
     }
 

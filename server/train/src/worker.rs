@@ -44,7 +44,7 @@ pub fn run_folder(data_dir: &Path, public_id: &str) -> PathBuf {
 
 /// Works on `run` until it ends; call it on compute threads ([`with_threads`]).
 ///
-/// `ready` loads base and problems; whatever fails from the claim on is recorded as the reason why the run failed. `stop` and a
+/// `ready` loads base and problems, and settles the base of a run that has none yet; whatever fails from the claim on is recorded as the reason why the run failed. `stop` and a
 /// stop wish in the store end the run: the step in progress is dropped, a checkpoint written. `watch` sees every event before it is stored.
 pub fn run(
     data_dir: &Path,
@@ -93,8 +93,10 @@ fn work(
 ) -> Result<Ending> {
     let broken = |reason: String| TrainError::Run { run: row.public_id.clone(), reason };
     let config = row.config().map_err(|e| broken(format!("its stored config cannot be read: {e}")))?;
+    let writer = EventWriter::start(data_dir, row.id)?; // signs of life from now on: fetching a base may take minutes
     let Ready { policy, train: learn, held_out } = ready(&config)?;
-    if policy.base.sha256 != row.base_sha256 {
+    // a run from the queue has no base yet: the first one it is worked on with becomes its own
+    if !row.base_sha256.is_empty() && policy.base.sha256 != row.base_sha256 {
         let reason = format!(
             "was begun on a base with sha256 {}..., but {} has {}...; give it the base it was begun on",
             start(&row.base_sha256),
@@ -113,7 +115,6 @@ fn work(
         }),
         None => None,
     };
-    let writer = EventWriter::start(data_dir, row.id)?;
     let mut emit = |event: Event| -> Result<()> {
         watch(&event);
         Ok(writer.send(event)?)

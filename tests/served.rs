@@ -1,0 +1,303 @@
+//! The line in the browser, over plain HTTP: launch, watch, open a sample, download; killed workers and servers are survived.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::{Lab, assert_same, comparable, problems};
+
+/// A running `whetstone serve` on a lab's data directory; killed when dropped.
+struct Server {
+    child: Child,
+    address: String,
+}
+
+/// What a request gave.
+struct Answer {
+    status: u16,
+    headers: String,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.text()))
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.lines().filter_map(|l| l.split_once(':')).find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.trim())
+    }
+
+    #[track_caller]
+    fn is(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{}\n{}", self.headers, self.text());
+        self
+    }
+}
+
+impl Server {
+    fn start(lab: &Lab, more: &[&str]) -> Self {
+        let args = [&["serve", "--port", "0", "--json"], more].concat();
+        let mut child = lab.command(&args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let url = serde_json::from_str::<Value>(&line).unwrap_or_else(|e| panic!("{e}: {line:?}"))["url"].as_str().unwrap().to_owned();
+        let address = url.strip_prefix("http://").unwrap().split('/').next().unwrap().to_owned();
+        Self { child, address }
+    }
+
+    fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let host = if headers.iter().any(|(n, _)| *n == "Host") { String::new() } else { format!("Host: {}\r\n", self.address) };
+        let more: String = headers.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();
+        write!(stream, "{method} {path} HTTP/1.1\r\n{host}{more}Connection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+            .unwrap();
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).unwrap();
+        let end = all.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
+        let headers = String::from_utf8_lossy(&all[..end]).into_owned();
+        let status = headers.split(' ').nth(1).unwrap().parse().unwrap();
+        let mut body = all[end + 4..].to_vec();
+        if headers.to_lowercase().contains("transfer-encoding: chunked") {
+            body = unchunked(&body);
+        }
+        Answer { status, headers, body }
+    }
+
+    fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, &[], "")
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send("POST", path, &[("Content-Type", "application/json")], &body.to_string())
+    }
+
+    fn run(&self, id: &str) -> Value {
+        self.get(&format!("/api/v1/runs/{id}")).is(200).json()
+    }
+
+    /// Waits until the run is as wished.
+    #[track_caller]
+    fn wait(&self, id: &str, what: &str, wished: impl Fn(&Value) -> bool) -> Value {
+        let begin = Instant::now();
+        loop {
+            let run = self.run(id);
+            if wished(&run) {
+                return run;
+            }
+            assert!(begin.elapsed() < Duration::from_secs(120), "waited for {what}: {run}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    #[track_caller]
+    fn wait_for(&self, id: &str, state: &str) -> Value {
+        self.wait(id, state, |r| r["state"] == state)
+    }
+
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn unchunked(mut rest: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    while let Some(end) = rest.windows(2).position(|w| w == b"\r\n") {
+        let size = usize::from_str_radix(std::str::from_utf8(&rest[..end]).unwrap().trim(), 16).unwrap();
+        if size == 0 {
+            break;
+        }
+        out.extend_from_slice(&rest[end + 2..end + 2 + size]);
+        rest = &rest[end + 4 + size..];
+    }
+    out
+}
+
+/// A lab whose tiny model and task sets can be named from a page.
+fn lab() -> Lab {
+    let lab = Lab::new();
+    let models = lab.data().join("models");
+    std::fs::create_dir_all(&models).unwrap();
+    std::fs::rename(lab.model(), models.join("tiny")).unwrap();
+    lab
+}
+
+fn upload(server: &Server) {
+    for (name, prefix, n) in [("learn", "t", 40), ("measure", "h", 6)] {
+        let report = server.send("POST", &format!("/api/v1/tasksets?name={name}"), &[], &problems(prefix, n)).is(201).json();
+        assert_eq!(report["problems"], n, "{report}");
+    }
+}
+
+/// The lab's config with what a page may name.
+fn config(lab: &Lab, steps: usize) -> Value {
+    let table: toml::Table = lab.config().parse().unwrap();
+    let mut config = serde_json::to_value(table).unwrap();
+    for (key, value) in
+        [("model", json!("tiny")), ("tasks", json!("file:learn")), ("eval_tasks", json!("file:measure")), ("steps", json!(steps))]
+    {
+        config[key] = value;
+    }
+    config
+}
+
+fn launch(server: &Server, lab: &Lab, name: &str, steps: usize) -> String {
+    let body = json!({ "name": name, "config": config(lab, steps) });
+    server.post("/api/v1/runs", &body).is(201).json()["id"].as_str().unwrap().to_owned()
+}
+
+/// Events of a run from `after` until one of kind `status` says `state`: (id, kind, data).
+fn events(server: &Server, run: &str, after: i64, state: &str) -> Vec<(i64, String, Value)> {
+    let mut stream = TcpStream::connect(&server.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let path = format!("/api/v1/events?run={run}&after={after}");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\nAccept: text/event-stream\r\n\r\n", server.address).unwrap();
+    let (mut found, mut id, mut kind) = (Vec::new(), 0, String::new());
+    for line in BufReader::new(stream).lines() {
+        let line = line.unwrap();
+        match line.split_once(": ").or_else(|| line.split_once(':')) {
+            Some(("id", v)) => id = v.parse().unwrap(),
+            Some(("event", v)) => v.clone_into(&mut kind),
+            Some(("data", v)) => {
+                let data: Value = serde_json::from_str(v).unwrap();
+                let done = kind == "status" && data["state"] == state;
+                found.push((id, kind.clone(), data));
+                if done {
+                    break;
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn a_run_is_launched_watched_opened_and_downloaded() {
+    let lab = lab();
+    let server = Server::start(&lab, &[]);
+    upload(&server);
+    let id = launch(&server, &lab, "<script>alert(1)</script>", 4);
+
+    let told = events(&server, &id, 0, "finished");
+    assert!(told.windows(2).all(|w| w[0].0 < w[1].0), "ids rise");
+    let steps: Vec<i64> =
+        told.iter().filter(|(_, k, d)| k == "step" && d["phase"] == "grpo").map(|(_, _, d)| d["step"].as_i64().unwrap()).collect();
+    assert_eq!(steps, [1, 2, 3, 4]);
+    let middle = told[told.len() / 2].0;
+    let rest = events(&server, &id, middle, "finished");
+    assert_eq!(rest.len(), told.iter().filter(|(i, ..)| *i > middle).count(), "a stream goes on from the id it is given");
+
+    let page = server.get(&format!("/runs/{id}")).is(200).text();
+    assert!(page.contains("&#60;script&#62;alert(1)") || page.contains("&lt;script&gt;alert(1)"), "{page}");
+    assert!(!page.contains("<script>alert"));
+    let group = server.get(&format!("/runs/{id}/groups/2-0")).is(200).text();
+    assert!(group.contains("A₁ = (") || group.contains("= ("), "the arithmetic is shown: {group}");
+    for path in ["/runs", &format!("/runs/{id}/steps/2"), &format!("/runs/{id}/evals/grpo-4"), &format!("/compare?runs={id}"), "/runs/new"]
+    {
+        server.get(path).is(200);
+    }
+
+    let listed = server.get(&format!("/api/v1/runs/{id}/adapters")).is(200).json();
+    let sha256 = listed["items"].as_array().unwrap().last().unwrap()["sha256"].as_str().unwrap().to_owned();
+    let zip = server.get(&format!("/api/v1/runs/{id}/adapters/last.zip")).is(200);
+    assert_eq!(zip.header("content-type"), Some("application/zip"));
+    let path = lab.path("adapter.zip");
+    std::fs::write(&path, &zip.body).unwrap();
+    assert_eq!(lab.show(&id)["checkpoints"].as_array().unwrap().last().unwrap()["adapter_sha256"], sha256.as_str());
+    let tasks = format!("file:{}", lab.path("held-out.jsonl").display());
+    let model = lab.data().join("models/tiny");
+    lab.run(&["eval", "--model", model.to_str().unwrap(), "--adapter", path.to_str().unwrap(), "--tasks", &tasks]).ok();
+}
+
+#[test]
+fn a_worker_killed_is_a_failed_run_that_resumes_to_the_same_numbers() {
+    let lab = lab();
+    let server = Server::start(&lab, &[]);
+    upload(&server);
+    let whole = launch(&server, &lab, "whole", 30);
+    server.wait_for(&whole, "finished");
+
+    let id = launch(&server, &lab, "killed", 30);
+    let run = server.wait(&id, "steps", |r| r["phase"] == "grpo" && r["step"].as_i64() >= Some(3));
+    let pid = run["pid"].as_i64().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+    let failed = server.wait_for(&id, "failed");
+    assert!(failed["message"].as_str().unwrap().contains("SIGKILL"), "{failed}");
+    server.post(&format!("/api/v1/runs/{id}/resume"), &json!({})).is(202);
+    server.wait_for(&id, "finished");
+    assert_same(&comparable(&lab.show(&id)), &comparable(&lab.show(&whole)));
+}
+
+#[test]
+fn a_server_killed_finds_its_worker_again_and_a_terminal_run_shows() {
+    let lab = lab();
+    let server = Server::start(&lab, &[]);
+    upload(&server);
+    let id = launch(&server, &lab, "survivor", 60);
+    let before = server.wait(&id, "steps", |r| r["phase"] == "grpo" && r["step"].as_i64() >= Some(2));
+    server.kill();
+
+    let server = Server::start(&lab, &[]);
+    let after = server.run(&id);
+    assert_eq!(after["pid"], before["pid"], "the worker goes on: {after}");
+    let second = lab.command(&["serve", "--port", "0"]).output().unwrap();
+    assert!(!second.status.success() && String::from_utf8_lossy(&second.stderr).contains("another whetstone server"));
+    server.post(&format!("/api/v1/runs/{id}/stop"), &json!({})).is(202);
+    server.wait_for(&id, "stopped");
+
+    let model = lab.data().join("models/tiny");
+    let model = format!("model={}", model.display());
+    lab.train(&["--steps", "1", "--name", "from a terminal", "--set", &model]).ok();
+    assert!(server.get("/runs").is(200).text().contains("from a terminal"));
+}
+
+#[test]
+fn what_comes_from_elsewhere_is_refused() {
+    let lab = lab();
+    let server = Server::start(&lab, &[]);
+    let json = ("Content-Type", "application/json");
+    server.send("GET", "/runs", &[("Host", "evil.example")], "").is(421);
+    server.send("POST", "/api/v1/runs", &[json, ("Origin", "http://evil.example")], "{}").is(403);
+    server.send("POST", "/api/v1/runs", &[json, ("Sec-Fetch-Site", "cross-site")], "{}").is(403);
+    let refused = server
+        .post("/api/v1/runs", &json!({ "config": { "num_generations": 1, "learning_rate": -1, "steps": 10_000_000 } }))
+        .is(422)
+        .json();
+    let pointers: Vec<&str> = refused["errors"].as_array().unwrap().iter().map(|e| e["pointer"].as_str().unwrap()).collect();
+    assert_eq!(pointers, ["/config/steps", "/config/num_generations", "/config/learning_rate"], "{refused}");
+    for (path, status) in [
+        ("/runs/..%2f..%2fetc", 404),
+        ("/runs/r-%00", 404),
+        ("/api/v1/runs/r-zzzz", 404),
+        ("/api/v1/runs?after=%FF", 400),
+        ("/api/v1/runs?unknown=1", 400),
+        ("/api/v1/events?after=x", 400),
+        ("/nothing", 404),
+    ] {
+        let answer = server.get(path);
+        assert_eq!(answer.status, status, "{path}: {}", answer.text());
+        assert!(answer.header("content-security-policy").is_some(), "{path}");
+    }
+    let big = "x".repeat(2 << 20);
+    server.send("POST", "/api/v1/runs", &[json], &big).is(413);
+    server.send("POST", "/api/v1/tasksets?name=..%2fup", &[], "{}").is(400);
+    let whole_machine = lab.command(&["serve", "--port", "0", "--host", "0.0.0.0"]).output().unwrap();
+    assert!(!whole_machine.status.success() && String::from_utf8_lossy(&whole_machine.stderr).contains("--token"));
+}

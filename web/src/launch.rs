@@ -1,0 +1,207 @@
+//! What a wish for a new run means, the same from the form and from the API.
+//!
+//! In: a recipe's name and changed keys. Out: a checked config, a queued run; or every field that is wrong, by its pointer. A page may
+//! name known models and uploaded task files, never a path of the machine.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use axum::http::StatusCode;
+use serde_json::{Map, Value};
+use whetstone_domain::RunConfig;
+use whetstone_store::{NewRun, RunId, RunRow};
+use whetstone_tooluse::Rewarder;
+
+use crate::App;
+use crate::problem::{FieldError, Problem};
+
+/// Longest name of a run, characters.
+pub(crate) const LONGEST_NAME: usize = 200;
+/// Most tags of a run, and characters of each.
+pub(crate) const TAGS: (usize, usize) = (20, 40);
+/// Keys of earlier launches that are remembered.
+const REMEMBERED: usize = 1000;
+
+/// A wish for a run.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Launch {
+    /// Recipe it builds on; none = the default one.
+    pub(crate) recipe: Option<String>,
+    /// Its name; empty = its id.
+    pub(crate) name: String,
+    /// Its tags.
+    pub(crate) tags: Vec<String>,
+    /// Changed keys, dotted or nested.
+    pub(crate) config: Map<String, Value>,
+}
+
+/// Launches by the key that came with them, so that a double click starts one run.
+#[derive(Debug, Default)]
+pub(crate) struct Remembered(Mutex<VecDeque<(String, Launch, RunId)>>);
+
+/// Queues the run; with a key that was seen before, answers with the run of that time.
+pub(crate) async fn launch(app: &App, wanted: Launch, key: Option<&str>) -> Result<RunRow, Problem> {
+    if let Some(key) = key {
+        let seen = app.launches().0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).iter().find(|(k, ..)| k == key).cloned();
+        match seen {
+            Some((_, before, run)) if before == wanted => return Ok(app.store.run_by_id(run).await?),
+            Some(_) => {
+                return Err(Problem::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "This Idempotency-Key came with another run before; take a new one.",
+                ));
+            }
+            None => {}
+        }
+    }
+    let config = effective(app, &wanted)?;
+    let errors: Vec<FieldError> = [named("/name", &wanted.name), tagged(&wanted.tags)].into_iter().flatten().collect();
+    if !errors.is_empty() {
+        return Err(Problem::fields(errors));
+    }
+    let new = NewRun { name: wanted.name.trim(), config: &config, model: &config.model, base_sha256: "", code_version: app.version };
+    let run = app.store.create_run(&new).await?;
+    if !wanted.tags.is_empty() {
+        app.store.tag_run(run, &wanted.tags).await?;
+    }
+    if let Some(key) = key {
+        let mut seen = app.launches().0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if seen.len() == REMEMBERED {
+            seen.pop_front();
+        }
+        seen.push_back((key.to_owned(), wanted, run));
+    }
+    Ok(app.store.run_by_id(run).await?)
+}
+
+/// The config that the wish gives, checked as `train` checks it.
+pub(crate) fn effective(app: &App, wanted: &Launch) -> Result<RunConfig, Problem> {
+    let recipe = match &wanted.recipe {
+        None => app.recipes.first(),
+        Some(name) => app.recipes.iter().find(|r| r.name == name),
+    };
+    let wrong = |pointer: &str, detail: String| Problem::fields(vec![FieldError { pointer: pointer.into(), detail }]);
+    let Some(recipe) = recipe else {
+        let known: Vec<&str> = app.recipes.iter().map(|r| r.name).collect();
+        return Err(wrong("/recipe", format!("is none of {}", known.join(", "))));
+    };
+    let mut value = serde_json::to_value(&recipe.config).map_err(|e| Problem::internal(&e))?;
+    let mut errors = Vec::new();
+    let mut changes = BTreeMap::new();
+    flatten(&wanted.config, "", &mut changes);
+    let known = value.clone();
+    for (key, new) in changes {
+        let pointer = format!("/{}", key.replace('.', "/"));
+        if known.pointer(&pointer).is_none() && !key.starts_with("reward_weights.") {
+            errors.push(FieldError { pointer: format!("/config{pointer}"), detail: "is no key of a config".into() });
+            continue;
+        }
+        // one key at a time, so that each error is about one field
+        let mut tried = value.clone();
+        put(&mut tried, &key, new);
+        match serde_json::from_value::<RunConfig>(tried.clone()) {
+            Ok(_) => value = tried,
+            Err(e) => errors.push(FieldError { pointer: format!("/config{pointer}"), detail: e.to_string() }),
+        }
+    }
+    let mut config: RunConfig = serde_json::from_value(value).map_err(|e| Problem::internal(&e))?;
+    let at = |pointer: &str| format!("/config/{}", pointer.replace('.', "/"));
+    errors.extend(config.problems().into_iter().map(|e| FieldError { pointer: at(&e.pointer), detail: e.detail }));
+    if let Err(e) = Rewarder::new(&config) {
+        errors.push(FieldError { pointer: at(&e.pointer), detail: e.detail });
+    }
+    if !config.model.is_empty() && !app.models.contains(&config.model) {
+        errors.push(FieldError { pointer: at("model"), detail: format!("is none of {}", app.models.join(", ")) });
+    }
+    for (key, spec) in [("tasks", &mut config.tasks), ("eval_tasks", &mut config.eval_tasks)] {
+        match task_spec(app, spec) {
+            Ok(found) => *spec = found,
+            Err(detail) => errors.push(FieldError { pointer: at(key), detail }),
+        }
+    }
+    if !errors.is_empty() {
+        return Err(Problem::fields(errors));
+    }
+    if config.threads == 0 {
+        config.threads = std::thread::available_parallelism().map_or(1, usize::from);
+    }
+    Ok(config)
+}
+
+/// Where an uploaded task set is kept.
+pub(crate) fn task_file(app: &App, name: &str) -> Option<PathBuf> {
+    let plain = (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    plain.then(|| app.data_dir.join("tasks").join(format!("{name}.jsonl")))
+}
+
+/// Names of the uploaded task sets.
+pub(crate) fn uploads(app: &App) -> Vec<String> {
+    let folder = std::fs::read_dir(app.data_dir.join("tasks"));
+    let names = folder.into_iter().flatten().flatten().filter_map(|e| e.file_name().into_string().ok());
+    let mut names: Vec<String> = names.filter_map(|n| n.strip_suffix(".jsonl").map(str::to_owned)).collect();
+    names.retain(|n| task_file(app, n).is_some());
+    names.sort_unstable();
+    names
+}
+
+/// A spec as a run stores it: `file:NAME` is an upload.
+fn task_spec(app: &App, spec: &str) -> Result<String, String> {
+    let spec = spec.trim();
+    let Some(name) = spec.strip_prefix("file:") else {
+        return match spec {
+            "" | "starter" | "starter:held-out" => Ok(spec.into()),
+            bfcl if bfcl.strip_prefix("bfcl:").is_some_and(|c| c.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')) => {
+                Ok(bfcl.into())
+            }
+            _ => Err("is no task set: take starter, starter:held-out, bfcl:CATEGORY, or file:NAME of an uploaded one".into()),
+        };
+    };
+    // a run that is cloned names the path that an upload was given
+    let inside = std::path::Path::new(name).strip_prefix(app.data_dir.join("tasks")).ok().and_then(|p| p.to_str()).unwrap_or(name);
+    let name = inside.strip_suffix(".jsonl").unwrap_or(inside);
+    match task_file(app, name).filter(|p| p.is_file()) {
+        Some(path) => Ok(format!("file:{}", path.display())),
+        None => Err("names no uploaded task set; upload it first".into()),
+    }
+}
+
+fn flatten(map: &Map<String, Value>, before: &str, out: &mut BTreeMap<String, Value>) {
+    for (key, value) in map {
+        let key = if before.is_empty() { key.clone() } else { format!("{before}.{key}") };
+        match value {
+            Value::Object(inner) if key == "warm_start" || key == "reward_weights" => flatten(inner, &key, out),
+            other => {
+                out.insert(key, other.clone());
+            }
+        }
+    }
+}
+
+fn put(value: &mut Value, key: &str, new: Value) {
+    match key.split_once('.') {
+        Some((first, rest)) => put(&mut value[first], rest, new),
+        None => value[key] = new,
+    }
+}
+
+/// What is wrong with a name, if anything.
+pub(crate) fn named(pointer: &str, name: &str) -> Option<FieldError> {
+    let wrong = |detail: &str| Some(FieldError { pointer: pointer.into(), detail: detail.into() });
+    if name.chars().count() > LONGEST_NAME {
+        return wrong("must have at most 200 characters");
+    }
+    (crate::words::visible(name) != name || name.contains(['\n', '\t']))
+        .then(|| wrong("must not hold control or direction characters"))
+        .flatten()
+}
+
+/// What is wrong with tags, if anything.
+pub(crate) fn tagged(tags: &[String]) -> Option<FieldError> {
+    let wrong = |detail: &str| Some(FieldError { pointer: "/tags".into(), detail: detail.into() });
+    if tags.len() > TAGS.0 {
+        return wrong("must be at most 20");
+    }
+    let odd = |t: &String| t.trim().is_empty() || t.chars().count() > TAGS.1 || named("", t).is_some() || t.contains(',');
+    tags.iter().any(odd).then(|| wrong("must each have 1 to 40 characters, no comma, no control characters")).flatten()
+}

@@ -1,0 +1,116 @@
+//! The fields of the launch form: which keys of a config a person sets, with unit and effect in one line.
+
+/// How a field is filled in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Input {
+    Number,
+    Flag,
+    Choice(&'static [&'static str]),
+    Model,
+    Tasks,
+}
+
+/// One field.
+pub(crate) struct Field {
+    pub(crate) section: &'static str,
+    pub(crate) key: &'static str,
+    pub(crate) label: &'static str,
+    pub(crate) help: &'static str,
+    pub(crate) input: Input,
+    /// Folded away until asked for.
+    pub(crate) more: bool,
+}
+
+const fn field(section: &'static str, key: &'static str, label: &'static str, help: &'static str, input: Input) -> Field {
+    Field { section, key, label, help, input, more: false }
+}
+
+const fn more(section: &'static str, key: &'static str, label: &'static str, help: &'static str, input: Input) -> Field {
+    Field { section, key, label, help, input, more: true }
+}
+
+use Input::{Choice, Flag, Model, Number, Tasks};
+
+/// Every field in the order of the form.
+pub(crate) const FIELDS: &[Field] = &[
+    field("Model", "model", "Base model", "What is taught. Empty = whichever known model is here, else it is fetched.", Model),
+    field("Model", "lora_rank", "LoRA rank", "How much can be learned; 8 to 64. Memory and adapter size grow with it.", Number),
+    more("Model", "lora_alpha", "LoRA alpha", "The adapter counts alpha / rank; usually twice the rank.", Number),
+    field("Data", "tasks", "Learned from", "Task set whose problems are sampled. Upload your own through the API.", Tasks),
+    field("Data", "eval_tasks", "Measured on", "Held-out problems, never learned from.", Tasks),
+    field("Data", "max_prompt_tokens", "Longest prompt, tokens", "Longer problems are dropped and counted.", Number),
+    more("Data", "seed", "Seed", "The same config and seed give the same run.", Number),
+    field(
+        "Reward",
+        "reward",
+        "Reward",
+        "dense climbs from garbage to gold; paper is arXiv 2509.04518; strict is right or wrong.",
+        Choice(&["dense", "paper", "strict"]),
+    ),
+    more(
+        "Reward",
+        "arg_denominator",
+        "Arguments counted (paper)",
+        "expected: inventions are free; union: they cost.",
+        Choice(&["union", "expected"]),
+    ),
+    field("GRPO", "problems_per_step", "Problems a step", "More = steadier gradients, slower steps.", Number),
+    field("GRPO", "num_generations", "Answers to each problem (G)", "At least 2; an advantage compares them with each other.", Number),
+    field("GRPO", "learning_rate", "Learning rate", "Peak; 1e-4 to 3e-4 for an adapter on a small model.", Number),
+    field("GRPO", "temperature", "Temperature", "Of sampling; higher tries more, and writes more nonsense.", Number),
+    field("GRPO", "max_completion_length", "Longest answer, tokens", "Longer ones are cut off and count as wrong.", Number),
+    more("GRPO", "beta", "KL weight (beta)", "Pull towards the base; 0 = none, which is faster.", Number),
+    more(
+        "GRPO",
+        "lr_schedule",
+        "Learning rate over time",
+        "How it falls after warm-up.",
+        Choice(&["constant", "linear", "cosine", "cosine_with_restarts"]),
+    ),
+    more("GRPO", "warmup_steps", "Warm-up, steps", "Steps over which the learning rate rises.", Number),
+    more("GRPO", "loss_type", "Loss", "dapo counts tokens alike, grpo answers alike.", Choice(&["dapo", "grpo", "dr_grpo"])),
+    more(
+        "GRPO",
+        "scale_rewards",
+        "Advantages divided by",
+        "Standard deviation of the group, of the batch, or nothing.",
+        Choice(&["group", "batch", "none"]),
+    ),
+    more("GRPO", "epsilon", "Clip range", "Of the ratio between new and old policy.", Number),
+    more("GRPO", "max_grad_norm", "Largest gradient norm", "Larger gradients are scaled down to it.", Number),
+    more("GRPO", "dynamic_sampling", "Draw again", "Replaces groups without spread, up to twice; slower steps that teach more.", Flag),
+    more("GRPO", "mask_truncated_completions", "Leave out cut-off answers", "They then neither teach nor punish.", Flag),
+    field("Budget and evaluation", "steps", "GRPO steps", "Each is one update of the adapter.", Number),
+    field(
+        "Budget and evaluation",
+        "warm_start.steps",
+        "Warm-start steps",
+        "Supervised steps on the expected calls before GRPO; 0 = none.",
+        Number,
+    ),
+    field(
+        "Budget and evaluation",
+        "max_minutes",
+        "Time for all steps, minutes",
+        "Empty = no limit. When it is over, the last evaluation is made.",
+        Number,
+    ),
+    field(
+        "Budget and evaluation",
+        "eval_problems",
+        "Held-out problems measured",
+        "More = narrower intervals, longer evaluations; 0 = none.",
+        Number,
+    ),
+    field("Budget and evaluation", "eval_every", "Steps between evaluations", "0 = only before and after.", Number),
+    more("Budget and evaluation", "warm_start.problems_per_step", "Problems a warm-start step", "Rows of one supervised update.", Number),
+    more(
+        "Budget and evaluation",
+        "warm_start.learning_rate",
+        "Learning rate of the warm start",
+        "Higher than GRPO's: its gradients are less noisy.",
+        Number,
+    ),
+    more("Budget and evaluation", "checkpoint_every", "Steps between checkpoints", "What a crash may cost at most.", Number),
+    more("Budget and evaluation", "threads", "Threads", "0 = as many as the machine has.", Number),
+];

@@ -1,0 +1,238 @@
+//! Page: a new run. A form over a recipe; what differs from it is the run's own.
+//!
+//! In: a recipe or an earlier run, then fields. Out: the form again, each error beside its field, or a queued run. "Check" sends the
+//! form without starting anything, so the resulting TOML and command are there without JavaScript.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use askama::Template;
+use axum::Form;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Redirect, Response};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use whetstone_domain::RunConfig;
+
+use super::fields::{FIELDS, Input};
+use super::{Frame, show, theme};
+use crate::launch::{Launch, effective, launch, uploads};
+use crate::problem::{FieldError, Problem};
+use crate::{App, words};
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(crate) struct From {
+    recipe: Option<String>,
+    from: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "launch.html")]
+struct Page<'a> {
+    frame: Frame<'a>,
+    recipes: Vec<(&'static str, bool)>,
+    recipe: &'static str,
+    key: String,
+    name: String,
+    name_error: Option<String>,
+    tags: String,
+    tags_error: Option<String>,
+    sections: Vec<Section>,
+    problem: Option<String>,
+    toml: Vec<String>,
+    command: String,
+    sums: String,
+}
+
+struct Section {
+    name: &'static str,
+    fields: Vec<Shown>,
+    more: Vec<Shown>,
+    /// A wrong field among those folded away.
+    open: bool,
+}
+
+struct Shown {
+    key: &'static str,
+    label: &'static str,
+    help: &'static str,
+    value: String,
+    default: String,
+    /// Choices of a select, and whether each is the value; empty for text.
+    choices: Vec<(String, bool)>,
+    error: Option<String>,
+}
+
+/// The empty form, a recipe's, or that of an earlier run.
+pub(crate) async fn form(State(app): State<App>, Query(from): Query<From>, headers: HeaderMap) -> Result<Response, Problem> {
+    let recipe = app.recipes.iter().find(|r| from.recipe.as_deref() == Some(r.name)).or(app.recipes.first());
+    let recipe = recipe.ok_or_else(|| Problem::internal(&"there are no recipes"))?;
+    let (mut values, mut name) = (values(&recipe.config)?, String::new());
+    if let Some(id) = &from.from {
+        let run = app.run(id).await?;
+        let config = run.config().map_err(|e| Problem::internal(&e))?;
+        values = self::values(&config)?;
+        name = format!("{} again", words::short(&run.name, 150));
+        for key in ["tasks", "eval_tasks"] {
+            // an uploaded set is shown by its name, not by its place
+            if let Some(file) = values.get(key).and_then(|v| v.strip_prefix("file:")).and_then(|p| p.rsplit('/').next()) {
+                let shown = format!("file:{}", file.strip_suffix(".jsonl").unwrap_or(file));
+                values.insert(key.into(), shown);
+            }
+        }
+    }
+    page(&app, recipe.name, &values, &name, "", &fresh_key(), &[], &headers)
+}
+
+/// Checks the form, or starts the run.
+pub(crate) async fn start(
+    State(app): State<App>,
+    headers: HeaderMap,
+    Form(form): Form<BTreeMap<String, String>>,
+) -> Result<Response, Problem> {
+    let text = |key: &str| form.get(key).map(|v| v.trim().to_owned()).unwrap_or_default();
+    let recipe = app.recipes.iter().find(|r| r.name == text("recipe")).or(app.recipes.first());
+    let recipe = recipe.ok_or_else(|| Problem::internal(&"there are no recipes"))?;
+    let before = values(&recipe.config)?;
+    let mut now = before.clone();
+    let mut config = Map::new();
+    for field in FIELDS {
+        if let Some(value) = form.get(field.key) {
+            let value = value.trim();
+            now.insert(field.key.into(), value.to_owned());
+            if before.get(field.key).map(String::as_str) != Some(value) {
+                config.insert(field.key.into(), parse(value, field.input));
+            }
+        }
+    }
+    let tags: Vec<String> = text("tags").split(',').map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()).collect();
+    let wanted = Launch { recipe: Some(recipe.name.into()), name: text("name"), tags, config };
+    let key = Some(text("key")).filter(|k| (8..=64).contains(&k.len())).unwrap_or_else(fresh_key);
+    let outcome = match form.contains_key("check") {
+        true => effective(&app, &wanted).map(|_| None),
+        false => launch(&app, wanted.clone(), Some(&key)).await.map(Some),
+    };
+    match outcome {
+        Ok(Some(run)) => Ok(Redirect::to(&format!("/runs/{}", run.public_id)).into_response()),
+        Ok(None) => page(&app, recipe.name, &now, &wanted.name, &text("tags"), &key, &[], &headers),
+        Err(p) if !p.errors.is_empty() => {
+            let response = page(&app, recipe.name, &now, &wanted.name, &text("tags"), &fresh_key(), &p.errors, &headers)?;
+            Ok((StatusCode::UNPROCESSABLE_ENTITY, response).into_response())
+        }
+        Err(p) => Err(p),
+    }
+}
+
+/// Different for every form that is shown.
+fn fresh_key() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    use std::hash::BuildHasher as _;
+    let random = std::hash::RandomState::new().hash_one(words::now_ms());
+    format!("form-{random:016x}-{}", COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Every key of a config as the form shows it.
+fn values(config: &RunConfig) -> Result<BTreeMap<String, String>, Problem> {
+    let value = serde_json::to_value(config).map_err(|e| Problem::internal(&e))?;
+    let said = |v: Option<&Value>| match v {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(s)) => s.clone(),
+        Some(v) => v.to_string(),
+    };
+    Ok(FIELDS.iter().map(|f| (f.key.to_owned(), said(value.pointer(&format!("/{}", f.key.replace('.', "/")))))).collect())
+}
+
+fn parse(value: &str, input: Input) -> Value {
+    match input {
+        Input::Number if value.is_empty() => Value::Null,
+        Input::Number | Input::Flag => serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.into())),
+        _ => Value::String(value.into()),
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "one form, shown from two places")]
+fn page(
+    app: &App,
+    recipe: &'static str,
+    values: &BTreeMap<String, String>,
+    name: &str,
+    tags: &str,
+    key: &str,
+    errors: &[FieldError],
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let config = app.recipes.iter().find(|r| r.name == recipe).map(|r| self::values(&r.config)).transpose()?.unwrap_or_default();
+    let error = |pointer: &str| errors.iter().find(|e| e.pointer == pointer).map(|e| e.detail.clone());
+    let shown = |f: &super::fields::Field| {
+        let value = values.get(f.key).cloned().unwrap_or_default();
+        let known: Vec<String> = match f.input {
+            Input::Choice(all) => all.iter().map(|c| (*c).to_owned()).collect(),
+            Input::Flag => vec!["false".into(), "true".into()],
+            Input::Model => std::iter::once(String::new()).chain(app.models.iter().cloned()).collect(),
+            Input::Tasks => ["starter", "starter:held-out"]
+                .map(str::to_owned)
+                .into_iter()
+                .chain(uploads(app).into_iter().map(|n| format!("file:{n}")))
+                .collect(),
+            Input::Number => Vec::new(),
+        };
+        let mut choices: Vec<(String, bool)> = known.into_iter().map(|c| (c.clone(), c == value)).collect();
+        if !choices.is_empty() && !choices.iter().any(|c| c.1) {
+            choices.push((value.clone(), true));
+        }
+        Shown {
+            key: f.key,
+            label: f.label,
+            help: f.help,
+            default: config.get(f.key).cloned().unwrap_or_default(),
+            choices,
+            error: error(&format!("/config/{}", f.key.replace('.', "/"))),
+            value,
+        }
+    };
+    let mut sections: Vec<Section> = Vec::new();
+    for f in FIELDS {
+        if sections.last().is_none_or(|s| s.name != f.section) {
+            sections.push(Section { name: f.section, fields: Vec::new(), more: Vec::new(), open: false });
+        }
+        if let Some(section) = sections.last_mut() {
+            let field = shown(f);
+            section.open |= f.more && field.error.is_some();
+            if f.more { &mut section.more } else { &mut section.fields }.push(field);
+        }
+    }
+    let changed: Vec<(&String, &String)> = values.iter().filter(|(k, v)| config.get(*k) != Some(*v) && !v.is_empty()).collect();
+    let quoted = |k: &str, v: &str| {
+        if FIELDS.iter().any(|f| f.key == k && matches!(f.input, Input::Number | Input::Flag)) { v.to_owned() } else { format!("{v:?}") }
+    };
+    let sets: String = changed.iter().map(|(k, v)| format!(" --set '{k}={}'", v.replace('\'', ""))).collect();
+    let count = |k: &str| values.get(k).and_then(|v| v.parse::<u64>().ok()).unwrap_or(0);
+    let each = count("problems_per_step").saturating_mul(count("num_generations"));
+    let title = "New run";
+    show(&Page {
+        frame: Frame::new(app, title, theme(headers)),
+        recipes: app.recipes.iter().map(|r| (r.name, r.name == recipe)).collect(),
+        recipe,
+        key: key.to_owned(),
+        name: name.to_owned(),
+        name_error: error("/name"),
+        tags: tags.to_owned(),
+        tags_error: error("/tags"),
+        sections,
+        problem: (!errors.is_empty()).then(|| {
+            let others: Vec<String> = errors.iter().map(|e| format!("{} {}", e.pointer.trim_start_matches("/config/"), e.detail)).collect();
+            format!("Nothing was started: {}.", others.join("; "))
+        }),
+        toml: changed.iter().map(|(k, v)| format!("{k} = {}", quoted(k, v))).collect(),
+        command: format!("whetstone train --recipe {recipe}{sets}"),
+        sums: format!(
+            "{} problems with {} answers each are {each} rollouts a step, {} in all {} steps.",
+            count("problems_per_step"),
+            count("num_generations"),
+            each.saturating_mul(count("steps")),
+            count("steps")
+        ),
+    })
+}

@@ -1,0 +1,126 @@
+//! Pages for people: complete without JavaScript, every view a URL.
+//!
+//! One module a page: it reads the store into a plain struct that its template shows. What all pages share is the [`Frame`].
+
+mod compare;
+mod evaluation;
+mod fields;
+mod group;
+mod launch;
+mod run;
+mod runs;
+mod step;
+
+use askama::Template;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::{Html, IntoResponse as _, Redirect, Response};
+use axum::routing::get;
+use whetstone_store::RunRow;
+
+use crate::App;
+use crate::problem::Problem;
+
+/// Light, dark, or as the system says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Theme {
+    Auto,
+    Light,
+    Dark,
+}
+
+impl Theme {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Light => "light",
+            Self::Dark => "dark",
+        }
+    }
+
+    /// The one that the button leads to.
+    pub(crate) fn next(self) -> &'static str {
+        match self {
+            Self::Auto => "light",
+            Self::Light => "dark",
+            Self::Dark => "auto",
+        }
+    }
+}
+
+/// The theme of the reader's cookie.
+pub(crate) fn theme(headers: &HeaderMap) -> Theme {
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|c| c.to_str().ok()).flat_map(|c| c.split(';'));
+    match cookies.filter_map(|c| c.trim().strip_prefix("theme=")).next_back() {
+        Some("light") => Theme::Light,
+        Some("dark") => Theme::Dark,
+        _ => Theme::Auto,
+    }
+}
+
+/// What the frame around every page shows.
+pub(crate) struct Frame<'a> {
+    pub(crate) title: &'a str,
+    pub(crate) theme: Theme,
+    pub(crate) version: &'static str,
+    /// Public id of the run whose events the page follows; empty = those of all runs; none = the page stays as it is.
+    pub(crate) follows: Option<&'a str>,
+    /// Newest event when the page was rendered.
+    pub(crate) event: i64,
+}
+
+impl<'a> Frame<'a> {
+    pub(crate) fn new(app: &App, title: &'a str, theme: Theme) -> Self {
+        Self { title, theme, version: app.version, follows: None, event: 0 }
+    }
+
+    /// A page that goes on from event `event` of `run` (empty = all runs).
+    pub(crate) fn live(self, run: &'a str, event: i64) -> Self {
+        Self { follows: Some(run), event, ..self }
+    }
+
+    pub(crate) fn asset(&self, name: &str) -> String {
+        crate::assets::url(name)
+    }
+}
+
+/// A template as an answer.
+pub(crate) fn show(page: &impl Template) -> Result<Response, Problem> {
+    page.render().map(|html| Html(html).into_response()).map_err(|e| Problem::internal(&e))
+}
+
+pub(crate) fn routes() -> Router<App> {
+    Router::new()
+        .route("/", get(|| async { Redirect::to("/runs") }))
+        .route("/runs", get(runs::list))
+        .route("/runs/new", get(launch::form).post(launch::start))
+        .route("/runs/latest", get(latest))
+        .route("/runs/{run}", get(run::overview))
+        .route("/runs/{run}/edit", axum::routing::post(run::edit))
+        .route("/runs/{run}/{act}", axum::routing::post(run::act))
+        .route("/runs/{run}/chart/{file}", get(run::chart))
+        .route("/runs/{run}/steps/{step}", get(step::page))
+        .route("/runs/{run}/groups/{group}", get(group::page))
+        .route("/runs/{run}/evals/{evaluation}", get(evaluation::page))
+        .route("/compare", get(compare::page))
+        .route("/theme/{name}", axum::routing::post(set_theme))
+}
+
+async fn latest(State(app): State<App>) -> Result<Redirect, Problem> {
+    let newest: Option<RunRow> = app.store.runs(&whetstone_store::RunFilter { limit: Some(1), ..Default::default() }).await?.pop();
+    let newest = newest.ok_or_else(|| Problem::not_found("There is no run yet."))?;
+    Ok(Redirect::to(&format!("/runs/{}", newest.public_id)))
+}
+
+async fn set_theme(axum::extract::Path(name): axum::extract::Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
+    if !["auto", "light", "dark"].contains(&name.as_str()) {
+        return Err(Problem::not_found("There is no such theme."));
+    }
+    // back to the page that asked, and never to another site
+    let back =
+        headers.get(header::REFERER).and_then(|r| r.to_str().ok()).and_then(|r| r.split_once("://")).and_then(|(_, r)| r.split_once('/'));
+    let place = back.map_or_else(|| "/runs".to_owned(), |(_, path)| format!("/{}", path.trim_start_matches(['/', '\\'])));
+    let cookie = format!("theme={name}; Path=/; Max-Age=31536000; SameSite=Lax");
+    Ok(([(header::SET_COOKIE, cookie)], Redirect::to(&place)).into_response())
+}
