@@ -43,6 +43,7 @@ struct Global {
 #[derive(Subcommand)]
 enum Command {
     Serve(cli::serve::ServeArgs),
+    Demo(cli::demo::DemoArgs),
     Train(cli::train::TrainArgs),
     Eval(cli::eval::EvalArgs),
     Export(cli::export::ExportArgs),
@@ -54,6 +55,7 @@ enum Command {
 
 const EXAMPLES: &str = "\
 Examples:
+  whetstone demo                                    see it work: twenty minutes of training in the dashboard
   whetstone serve                                   the dashboard: launch, watch, compare, download
   whetstone train                                   train the default model on the starter tasks, resumable at any moment
   whetstone train --steps 20 --set temperature=0.8  a shorter run with one knob turned
@@ -91,6 +93,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
     let ui = Ui::new(cli.global.json, cli.global.verbose);
     match cli.command {
         Command::Serve(args) => cli::serve::run(&args, &data, &ui),
+        Command::Demo(args) => cli::demo::run(&args, &data, &ui),
         Command::Train(args) => cli::train::run(&args, &data, &ui),
         Command::Eval(args) => cli::eval::run(&args, &data, &ui),
         Command::Export(args) => cli::export::run(&args, &data, &ui),

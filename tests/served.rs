@@ -301,3 +301,25 @@ fn what_comes_from_elsewhere_is_refused() {
     let whole_machine = lab.command(&["serve", "--port", "0", "--host", "0.0.0.0"]).output().unwrap();
     assert!(!whole_machine.status.success() && String::from_utf8_lossy(&whole_machine.stderr).contains("--token"));
 }
+
+#[test]
+fn the_demo_serves_trains_in_its_time_and_says_before_and_after() {
+    let lab = lab();
+    let sets = [
+        "max_prompt_tokens=3500",
+        "max_completion_length=8",
+        "eval_problems=4",
+        "warm_start.steps=1",
+        "warm_start.eval_problems=1",
+        "threads=2",
+    ];
+    let small = ["problems_per_step=1", "num_generations=2", "warm_start.problems_per_step=1"];
+    let mut args = vec!["demo", "--json", "--exit", "--port", "0", "--model", "tiny", "--minutes", "0.02"];
+    for set in sets.iter().chain(&small) {
+        args.extend(["--set", set]);
+    }
+    let objects = lab.run(&args).ok().objects();
+    assert!(objects[0]["url"].as_str().unwrap().starts_with("http://127.0.0.1:"));
+    let last = objects.last().unwrap();
+    assert_eq!((&last["state"], &last["before"]["n"], &last["after"]["n"]), (&json!("finished"), &json!(4), &json!(4)), "{last}");
+}

@@ -4,6 +4,7 @@
 //! here arguments become calls and results become lines.
 
 pub mod bfcl;
+pub mod demo;
 pub mod eval;
 pub mod export;
 pub mod lines;

@@ -52,18 +52,37 @@ pub struct ServeArgs {
 /// Shortest token that is accepted, characters.
 const SHORTEST_TOKEN: usize = 6;
 
+impl ServeArgs {
+    /// A server for this machine only.
+    pub fn local(host: IpAddr, port: u16) -> Self {
+        Self { host, port, token: None, no_auth: false, allowed_hosts: Vec::new(), auto_resume: false }
+    }
+}
+
 /// Runs the command.
 pub fn run(args: &ServeArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
-    let access = access(args)?;
-    let _lock = lock(data)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().context("cannot start the server")?;
-    runtime.block_on(serve(args, access, data, ui))?;
-    // a stream that does not notice the end must not hold it up
-    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    serve(args, data, ui, async |_, _| Ok(()))?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(args: &ServeArgs, access: Access, data: &Path, ui: &Ui) -> Result<()> {
+/// Serves until a signal, or until `beside`, which runs beside it, cancels the token it is given.
+pub fn serve(args: &ServeArgs, data: &Path, ui: &Ui, beside: impl AsyncFnOnce(Store, CancellationToken) -> Result<()>) -> Result<()> {
+    let access = access(args)?;
+    let _lock = lock(data)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().context("cannot start the server")?;
+    let outcome = runtime.block_on(listen(args, access, data, ui, beside));
+    // a stream that does not notice the end must not hold it up
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    outcome
+}
+
+async fn listen(
+    args: &ServeArgs,
+    access: Access,
+    data: &Path,
+    ui: &Ui,
+    beside: impl AsyncFnOnce(Store, CancellationToken) -> Result<()>,
+) -> Result<()> {
     let store = Store::open(data).await?;
     let address = SocketAddr::new(args.host, args.port);
     let listener = TcpListener::bind(address)
@@ -96,10 +115,11 @@ async fn serve(args: &ServeArgs, access: Access, data: &Path, ui: &Ui) -> Result
             shutdown.cancel();
         }
     });
-    whetstone_web::serve(listener, app).await.context("the server ended")?;
+    let (served, outcome) = tokio::join!(whetstone_web::serve(listener, app), beside(store.clone(), shutdown.clone()));
+    served.context("the server ended")?;
     supervisor.await.context("the supervisor ended by a panic")?;
     store.close().await;
-    Ok(())
+    outcome
 }
 
 fn recipes() -> Result<Vec<Recipe>> {

@@ -119,6 +119,9 @@ fn resume(args: &TrainArgs, wanted: &str, data: &Path, ui: &Ui) -> Result<ExitCo
         });
         let ready = |config: &RunConfig| {
             let base = Base::load(&whetstone_model::fetch::locate(model, &source::models_dir(data))?)?;
+            if row.base_sha256.is_empty() {
+                store.settle(row.id, config, &base.sha256)?; // queued by a page, and never begun
+            }
             let (ready, report) = prepare(config, base, bfcl.as_deref())?;
             lines::report(ui, &report);
             Ok(ready)
