@@ -80,8 +80,7 @@ impl App {
 
     /// The run with exactly this public id.
     pub async fn run(&self, id: &str) -> Result<RunRow, Problem> {
-        let wanted = id.len() <= 32 && id.starts_with("r-") && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-        if wanted
+        if crate::words::is_run_id(id)
             && let Ok(row) = self.store.run(id).await
             && row.public_id == id
         {

@@ -332,10 +332,11 @@ async fn lists_are_paged_and_bad_questions_refused() {
     let names: Vec<&str> =
         [&first, &second].iter().flat_map(|p| p["items"].as_array().unwrap()).map(|r| r["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["run 4", "run 3", "run 2", "run 1"]);
-    for bad in ["limit=0", "limit=201", "limit=x", "after=r-none", "after=%FF", "state=odd", "unknown=1"] {
+    for bad in ["limit=0", "limit=201", "limit=x", "after=none", "after=%FF", "state=odd", "unknown=1"] {
         let refused = site.get(&format!("/api/v1/runs?{bad}")).await.is(400);
         assert_eq!(refused.headers["content-type"], "application/problem+json", "{bad}");
     }
+    site.get("/api/v1/runs?after=r-none").await.is(404);
     site.get("/api/v1/events?after=-1").await.is(400);
     site.get("/api/v1/events?after=x").await.is(400);
 }

@@ -44,6 +44,11 @@ pub fn now_ms() -> i64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }
 
+/// Could this be the public id of a run?
+pub fn is_run_id(text: &str) -> bool {
+    text.len() <= 32 && text.strip_prefix("r-").is_some_and(|t| !t.is_empty() && t.bytes().all(|b| b.is_ascii_alphanumeric()))
+}
+
 /// Text as part of a query string.
 pub fn in_url(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

@@ -45,7 +45,7 @@ pub(crate) struct AdapterList {
 
 /// List the adapters of a run, in order
 #[utoipa::path(get, path = "/api/v1/runs/{run}/adapters", params(("run" = String, Path)),
-    responses((status = 200, body = AdapterList), (status = 404, body = Problem)))]
+    responses((status = 200, body = AdapterList), (status = 404, body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn list(State(app): State<App>, Path(run): Path<String>) -> Result<Json<AdapterList>, Problem> {
     let run = app.run(&run).await?;
     let best = app.store.best_checkpoint(run.id).await?.map(|b| b.checkpoint.folder);
@@ -70,7 +70,7 @@ pub(crate) async fn list(State(app): State<App>, Path(run): Path<String>) -> Res
 #[utoipa::path(get, path = "/api/v1/runs/{run}/adapters/{file}",
     params(("run" = String, Path), ("file" = String, Path, description = "{phase}-{step}.zip, best.zip or last.zip")),
     responses((status = 200, description = "the zip", content_type = "application/zip"), (status = 206, description = "a range of it"),
-        (status = 304, description = "as the caller has it"), (status = 404, body = Problem), (status = 409, body = Problem), (status = 416, body = Problem)))]
+        (status = 304, description = "as the caller has it"), (status = 404, body = Problem, content_type = "application/problem+json"), (status = 409, body = Problem, content_type = "application/problem+json"), (status = 416, body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn download(
     State(app): State<App>,
     Path((run, file)): Path<(String, String)>,

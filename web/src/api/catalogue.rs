@@ -86,8 +86,8 @@ pub(crate) fn upload_route() -> OpenApiRouter<App> {
 
 /// Upload a task set: JSON lines, one problem each
 #[utoipa::path(post, path = "/api/v1/tasksets", params(UploadQuery), request_body(content = String, content_type = "application/x-ndjson"),
-    responses((status = 201, body = Report), (status = 400, body = Problem), (status = 403, body = Problem), (status = 409, body = Problem),
-        (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 201, body = Report), (status = 400, body = Problem, content_type = "application/problem+json"), (status = 403, body = Problem, content_type = "application/problem+json"), (status = 409, body = Problem, content_type = "application/problem+json"),
+        (status = 413, body = Problem, content_type = "application/problem+json"), (status = 415, body = Problem, content_type = "application/problem+json"), (status = 422, body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn upload(
     State(app): State<App>,
     query: Query<UploadQuery>,

@@ -29,7 +29,7 @@ pub(crate) struct EvaluationView {
     #[schema(value_type = Object)]
     summary: Value,
     /// Against the baseline: gained, lost, p; null for the baseline.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Option<Object>)]
     versus_baseline: Value,
     /// Mean KL per token to the adapter-off model, nat.
     #[schema(value_type = Option<f64>)]
@@ -38,7 +38,7 @@ pub(crate) struct EvaluationView {
 
 /// Evaluations of a run, in order
 #[utoipa::path(get, path = "/api/v1/runs/{run}/evaluations", params(("run" = String, Path)),
-    responses((status = 200, body = [EvaluationView]), (status = 404, body = Problem)))]
+    responses((status = 200, body = [EvaluationView]), (status = 404, body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn list(State(app): State<App>, Path(run): Path<String>) -> Result<Json<Vec<EvaluationView>>, Problem> {
     let run = app.run(&run).await?;
     let rows = app.store.evaluations(run.id).await?;
@@ -58,7 +58,7 @@ pub(crate) async fn list(State(app): State<App>, Path(run): Path<String>) -> Res
 /// One evaluation with every answer, and what it gained and lost against the baseline
 #[utoipa::path(get, path = "/api/v1/runs/{run}/evaluations/{evaluation}",
     params(("run" = String, Path), ("evaluation" = String, Path, description = "{phase}-{step}")),
-    responses((status = 200, body = Object), (status = 404, body = Problem)))]
+    responses((status = 200, body = Object), (status = 404, body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn show(State(app): State<App>, Path((run, evaluation)): Path<(String, String)>) -> Result<Json<Value>, Problem> {
     let run = app.run(&run).await?;
     let found = find(&app, &run, &evaluation).await?;

@@ -40,7 +40,7 @@ pub(crate) struct StreamQuery {
 /// Server-sent events: `id` rises, `event` is the kind (created, step, evaluation, checkpoint, status, progress, log, rewind, edited,
 /// deleted), `data` is JSON with `run`, `at` and what belongs to the kind. `reset`: events are missing, read the state anew.
 #[utoipa::path(get, path = "/api/v1/events", params(StreamQuery, ("Last-Event-ID" = Option<i64>, Header)),
-    responses((status = 200, content_type = "text/event-stream", body = String), (status = 400, body = Problem), (status = 404, body = Problem)))]
+    responses((status = 200, content_type = "text/event-stream", body = String), (status = 400, body = Problem, content_type = "application/problem+json"), (status = 404, body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn stream(State(app): State<App>, headers: HeaderMap, query: Query<StreamQuery>) -> Result<Response, Problem> {
     let query = pairs(query)?;
     let run = match query.run.as_deref() {

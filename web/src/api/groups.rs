@@ -20,6 +20,7 @@ use crate::{App, words};
 #[into_params(parameter_in = Query)]
 pub(crate) struct MetricsQuery {
     /// warm_start or grpo (the default).
+    #[param(pattern = "^(warm_start|grpo)$")]
     phase: Option<String>,
     /// Only these, separated by commas; all when not given.
     keys: Option<String>,
@@ -41,7 +42,7 @@ pub(crate) struct Columns {
 
 /// Metrics by column
 #[utoipa::path(get, path = "/api/v1/runs/{run}/metrics", params(("run" = String, Path), MetricsQuery),
-    responses((status = 200, body = Columns), (status = 400, body = Problem), (status = 404, body = Problem)))]
+    responses((status = 200, body = Columns), (status = 400, body = Problem, content_type = "application/problem+json"), (status = 404, body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn metrics(State(app): State<App>, Path(run): Path<String>, query: Query<MetricsQuery>) -> Result<Json<Columns>, Problem> {
     let query = pairs(query)?;
     let run = app.run(&run).await?;
@@ -77,7 +78,7 @@ pub(crate) struct StepView {
 
 /// Every step that was made, in order
 #[utoipa::path(get, path = "/api/v1/runs/{run}/steps", params(("run" = String, Path)),
-    responses((status = 200, body = [StepView]), (status = 404, body = Problem)))]
+    responses((status = 200, body = [StepView]), (status = 404, body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn steps(State(app): State<App>, Path(run): Path<String>) -> Result<Json<Vec<StepView>>, Problem> {
     let run = app.run(&run).await?;
     let steps = app.store.steps(run.id).await?;
@@ -115,7 +116,7 @@ pub(crate) struct RolloutLine {
 
 /// The groups of a GRPO step
 #[utoipa::path(get, path = "/api/v1/runs/{run}/steps/{step}", params(("run" = String, Path), ("step" = usize, Path)),
-    responses((status = 200, body = [GroupLine]), (status = 400, body = Problem), (status = 404, body = Problem)))]
+    responses((status = 200, body = [GroupLine]), (status = 400, body = Problem, content_type = "application/problem+json"), (status = 404, body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn step(State(app): State<App>, Path((run, step)): Path<(String, String)>) -> Result<Json<Vec<GroupLine>>, Problem> {
     let run = app.run(&run).await?;
     let step = parse_step(&step)?;
@@ -145,7 +146,7 @@ fn group_line(step: usize, g: &GroupRecord) -> GroupLine {
 
 /// One group with everything that was recorded of it
 #[utoipa::path(get, path = "/api/v1/runs/{run}/groups/{group}", params(("run" = String, Path), ("group" = String, Path, description = "{step}-{index}")),
-    responses((status = 200, body = Object), (status = 404, body = Problem)))]
+    responses((status = 200, body = Object), (status = 404, body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn group(State(app): State<App>, Path((run, group)): Path<(String, String)>) -> Result<Json<Value>, Problem> {
     let run = app.run(&run).await?;
     let (step, groups, at) = find(&app, &run, &group).await?;

@@ -130,6 +130,7 @@ pub(crate) struct ListQuery {
     /// Only with this text in id, name, tags or model.
     q: Option<String>,
     /// Only in this state.
+    #[param(pattern = "^(queued|starting|running|stopping|stopped|finished|failed|interrupted)$")]
     state: Option<String>,
     /// Only archived ones, or only the others (the default).
     archived: Option<bool>,
@@ -137,11 +138,13 @@ pub(crate) struct ListQuery {
     #[param(minimum = 1, maximum = 200)]
     limit: Option<usize>,
     /// Go on after this run.
+    #[param(pattern = "^r-[0-9a-z]+$")]
     after: Option<String>,
 }
 
 /// List runs
-#[utoipa::path(get, path = "/api/v1/runs", params(ListQuery), responses((status = 200, body = RunList), (status = 400, body = Problem)))]
+#[utoipa::path(get, path = "/api/v1/runs", params(ListQuery), responses((status = 200, body = RunList),
+    (status = 400, body = Problem, content_type = "application/problem+json"), (status = 404, body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn list(State(app): State<App>, query: Query<ListQuery>) -> Result<Json<RunList>, Problem> {
     let query = pairs(query)?;
     let limit = query.limit.unwrap_or(50);
@@ -157,7 +160,8 @@ pub(crate) async fn list(State(app): State<App>, query: Query<ListQuery>) -> Res
     };
     let before = match &query.after {
         None => None,
-        Some(id) => Some(app.run(id).await.map_err(|_| Problem::bad_request("after must be the id of a run."))?.id),
+        Some(id) if !words::is_run_id(id) => return Err(Problem::bad_request("after must be the id of a run.")),
+        Some(id) => Some(app.run(id).await?.id),
     };
     let archived = Some(query.archived.unwrap_or(false));
     let filter = RunFilter { state, archived, text: query.q.clone(), before, limit: Some(limit + 1) };
@@ -196,8 +200,8 @@ pub(crate) struct NewRunBody {
 /// It is queued, and worked on when its turn comes. With an Idempotency-Key the same request twice gives the same run.
 #[utoipa::path(post, path = "/api/v1/runs", request_body = NewRunBody,
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 200 characters")),
-    responses((status = 201, body = RunView), (status = 400, body = Problem), (status = 403, body = Problem), (status = 413, body = Problem),
-        (status = 415, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 201, body = RunView), (status = 400, body = Problem, content_type = "application/problem+json"), (status = 403, body = Problem, content_type = "application/problem+json"), (status = 413, body = Problem, content_type = "application/problem+json"),
+        (status = 415, body = Problem, content_type = "application/problem+json"), (status = 422, body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn create(State(app): State<App>, headers: HeaderMap, wanted: Body<NewRunBody>) -> Result<Response, Problem> {
     let NewRunBody { recipe, name, tags, config } = body(wanted)?;
     let key = match headers.get("idempotency-key").map(|k| k.to_str()) {
@@ -211,7 +215,7 @@ pub(crate) async fn create(State(app): State<App>, headers: HeaderMap, wanted: B
 }
 
 /// Show a run
-#[utoipa::path(get, path = "/api/v1/runs/{run}", params(("run" = String, Path)), responses((status = 200, body = RunView), (status = 404, body = Problem)))]
+#[utoipa::path(get, path = "/api/v1/runs/{run}", params(("run" = String, Path)), responses((status = 200, body = RunView), (status = 404, body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn show(State(app): State<App>, Path(run): Path<String>) -> Result<Json<RunView>, Problem> {
     Ok(Json(RunView::of(app.run(&run).await?)))
 }
@@ -228,8 +232,8 @@ pub(crate) struct Change {
 
 /// Rename, tag, annotate, archive
 #[utoipa::path(patch, path = "/api/v1/runs/{run}", params(("run" = String, Path)), request_body = Change,
-    responses((status = 200, body = RunView), (status = 400, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
-        (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 200, body = RunView), (status = 400, body = Problem, content_type = "application/problem+json"), (status = 403, body = Problem, content_type = "application/problem+json"), (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 413, body = Problem, content_type = "application/problem+json"), (status = 415, body = Problem, content_type = "application/problem+json"), (status = 422, body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn change(State(app): State<App>, Path(run): Path<String>, wanted: Body<Change>) -> Result<Json<RunView>, Problem> {
     let run = app.run(&run).await?;
     relabel(&app, &run, body(wanted)?).await?;
@@ -268,7 +272,7 @@ pub(crate) async fn label(app: &App, run: &RunRow, name: String, tags: Vec<Strin
 
 /// Delete a run with everything stored of it; it must be archived and not live
 #[utoipa::path(delete, path = "/api/v1/runs/{run}", params(("run" = String, Path)),
-    responses((status = 204), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
+    responses((status = 204), (status = 403, body = Problem, content_type = "application/problem+json"), (status = 404, body = Problem, content_type = "application/problem+json"), (status = 409, body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn remove(State(app): State<App>, Path(run): Path<String>) -> Result<StatusCode, Problem> {
     let run = app.run(&run).await?;
     delete(&app, &run).await?;
@@ -291,7 +295,7 @@ pub(crate) async fn delete(app: &App, run: &RunRow) -> Result<(), Problem> {
 
 /// Ask a run to stop: the step in progress is dropped, a checkpoint is written
 #[utoipa::path(post, path = "/api/v1/runs/{run}/stop", params(("run" = String, Path)),
-    responses((status = 202, body = RunView), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
+    responses((status = 202, body = RunView), (status = 403, body = Problem, content_type = "application/problem+json"), (status = 404, body = Problem, content_type = "application/problem+json"), (status = 409, body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn stop(State(app): State<App>, Path(run): Path<String>) -> Result<(StatusCode, Json<RunView>), Problem> {
     let run = app.run(&run).await?;
     if !run.state.is_live() && run.state != RunState::Queued {
@@ -303,7 +307,7 @@ pub(crate) async fn stop(State(app): State<App>, Path(run): Path<String>) -> Res
 
 /// Queue a stopped, failed or interrupted run again: it goes on from its last checkpoint
 #[utoipa::path(post, path = "/api/v1/runs/{run}/resume", params(("run" = String, Path)),
-    responses((status = 202, body = RunView), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
+    responses((status = 202, body = RunView), (status = 403, body = Problem, content_type = "application/problem+json"), (status = 404, body = Problem, content_type = "application/problem+json"), (status = 409, body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn resume(State(app): State<App>, Path(run): Path<String>) -> Result<(StatusCode, Json<RunView>), Problem> {
     let run = app.run(&run).await?;
     app.store.queue_again(run.id).await?;
