@@ -22,6 +22,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate as _};
 use tower_http::csrf::CsrfLayer;
 
 pub use app::{App, Options, Recipe};
@@ -40,12 +41,14 @@ const BODY_LIMIT: usize = 1 << 20;
 /// Everything that is served, inside its guards: the outermost is the first that sees a request.
 pub fn router(app: App) -> Router {
     let routes = Router::new().merge(pages::routes()).merge(api::routes()).merge(assets::routes()).fallback(problem::no_such_page);
+    // a zip is small already, and compressed on the way it would have no ranges
+    let plain = DefaultPredicate::new().and(NotForContentType::const_new("application/zip"));
     let guarded = routes
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(CsrfLayer::new())
         .layer(axum::middleware::from_fn_with_state(app.clone(), security::guard))
         .layer(axum::middleware::from_fn_with_state(app.clone(), problem::in_the_right_form))
         .layer(CatchPanicLayer::custom(problem::panicked))
-        .layer(CompressionLayer::new());
+        .layer(CompressionLayer::new().compress_when(plain));
     guarded.layer(axum::middleware::from_fn(security::headers)).with_state(app)
 }

@@ -399,6 +399,9 @@ async fn an_adapter_comes_whole_in_ranges_and_only_as_recorded() {
     let range = Request::get(&path).header(header::HOST, "localhost").header(header::RANGE, "bytes=0-1");
     let part = site.send(range.body(Body::empty()).unwrap()).await.is(206);
     assert_eq!(part.text, "PK");
+    let squeezed = Request::get(&path).header(header::HOST, "localhost").header(header::ACCEPT_ENCODING, "gzip");
+    let squeezed = site.send(squeezed.body(Body::empty()).unwrap()).await.is(200);
+    assert!(!squeezed.headers.contains_key(header::CONTENT_ENCODING) && squeezed.headers.contains_key(header::ACCEPT_RANGES));
     let same = Request::get(&path).header(header::HOST, "localhost").header(header::IF_NONE_MATCH, &whole.headers["etag"]);
     site.send(same.body(Body::empty()).unwrap()).await.is(304);
     std::fs::write(folder.join("adapter_model.safetensors"), "weightz").unwrap();

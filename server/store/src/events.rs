@@ -40,16 +40,21 @@ impl Store {
             .fetch_all(&self.readers)
             .await
             .map_err(|e| self.fault(e.into(), DOING))?;
-        let read = |row: &sqlx::sqlite::SqliteRow| -> Result<EventRow, Fault> {
-            Ok(EventRow {
-                id: row.try_get("id")?,
-                run: row.try_get::<Option<i64>, _>("run")?.map(RunId),
-                at_ms: row.try_get("at_ms")?,
-                kind: row.try_get("kind")?,
-                body: from_json(row.try_get("body")?, "body of an event")?,
-            })
-        };
-        rows.iter().map(read).collect::<Result<_, _>>().map_err(|f| self.fault(f, DOING))
+        rows.iter().map(event_row).collect::<Result<_, _>>().map_err(|f| self.fault(f, DOING))
+    }
+
+    /// What was said about the run: log lines, states, steps back. At most `most`, the newest first.
+    pub async fn run_log(&self, run: RunId, most: usize) -> Result<Vec<EventRow>, StoreError> {
+        const DOING: &str = "read the log of a run";
+        let rows = sqlx::query(
+            "select id, run, at_ms, kind, body from event where run = ? and kind in ('log', 'status', 'rewind') order by id desc limit ?",
+        )
+        .bind(run.0)
+        .bind(int(most))
+        .fetch_all(&self.readers)
+        .await
+        .map_err(|e| self.fault(e.into(), DOING))?;
+        rows.iter().map(event_row).collect::<Result<_, _>>().map_err(|f| self.fault(f, DOING))
     }
 
     /// Id of the newest event, 0 when there is none: where a page that is rendered now goes on.
@@ -69,6 +74,16 @@ impl Store {
             .map(|_| ())
             .map_err(|e| self.fault(e.into(), "forget old events"))
     }
+}
+
+fn event_row(row: &sqlx::sqlite::SqliteRow) -> Result<EventRow, Fault> {
+    Ok(EventRow {
+        id: row.try_get("id")?,
+        run: row.try_get::<Option<i64>, _>("run")?.map(RunId),
+        at_ms: row.try_get("at_ms")?,
+        kind: row.try_get("kind")?,
+        body: from_json(row.try_get("body")?, "body of an event")?,
+    })
 }
 
 /// Adds an event to the transaction of what it announces.

@@ -19,8 +19,6 @@ use crate::{App, charts, words};
 const LATEST: usize = 2;
 /// Log lines that are shown.
 const LINES: usize = 200;
-/// Events that are searched for them.
-const SEARCHED: usize = 20_000;
 
 #[derive(Template)]
 #[template(path = "run.html")]
@@ -236,9 +234,7 @@ fn config(run: &RunRow) -> String {
 }
 
 async fn log(app: &App, run: &RunRow) -> Result<Vec<String>, Problem> {
-    let newest = app.store.last_event().await?;
-    let from = newest.saturating_sub(SEARCHED as i64);
-    let rows = app.store.events_after(Some(run.id), from, SEARCHED).await?;
+    let rows = app.store.run_log(run.id, LINES).await?;
     let line = |r: &whetstone_store::EventRow| {
         let said = r.body["message"].as_str().unwrap_or_default();
         match r.kind.as_str() {
@@ -250,8 +246,7 @@ async fn log(app: &App, run: &RunRow) -> Result<Vec<String>, Problem> {
             _ => None,
         }
     };
-    let lines: Vec<String> = rows.iter().filter_map(line).collect();
-    Ok(lines.into_iter().rev().take(LINES).collect())
+    Ok(rows.iter().filter_map(line).collect())
 }
 
 /// What the form at the foot of the page sends.
