@@ -74,7 +74,10 @@ fn a_trained_adapter_is_shown_exported_and_measured() {
     let answers = std::fs::read_to_string(lab.path("answers.jsonl")).unwrap();
     let answers: Vec<Value> = answers.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     assert_eq!(answers.len(), 6);
-    assert!(answers.iter().all(|a| a["id"].is_string() && a["text"].is_string() && (a["calls"].is_array() || a["calls"].is_null())));
+    assert!(answers.iter().all(|a| a["id"].is_string()
+        && a["text"].is_string()
+        && a["correct"].is_boolean()
+        && (a["calls"].is_array() || a["calls"].is_null())));
     let plain = lab.run(&eval).ok().objects().remove(0);
     assert_eq!(plain["accuracy"], shown["evaluations"][0]["summary"]["accuracy"]);
 }

@@ -128,7 +128,8 @@ fn writable(path: &Path) -> Result<()> {
 fn write(path: &Path, predictions: &[Prediction]) -> Result<()> {
     let mut out = BufWriter::new(File::create(path)?);
     for p in predictions {
-        serde_json::to_writer(&mut out, &json!({ "id": p.id, "calls": p.calls, "text": p.text }))?;
+        let row = json!({ "id": p.id, "calls": p.calls, "text": p.text, "correct": p.correct, "outcome": p.outcome });
+        serde_json::to_writer(&mut out, &row)?;
         out.write_all(b"\n")?;
     }
     Ok(out.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?)
