@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde_json::json;
+use whetstone_domain::config::Compute;
 use whetstone_domain::{Prediction, RunConfig};
 use whetstone_model::weights::Base;
 use whetstone_train::prepare::{Loaded, load};
@@ -56,6 +57,9 @@ pub struct EvalArgs {
     /// Compute threads; 0 = all
     #[arg(long, default_value_t = 0)]
     threads: usize,
+    /// Numbers that the frozen weights are multiplied in: auto, f32 or bf16
+    #[arg(long, default_value = "auto", value_parser = super::compute)]
+    compute: Compute,
     /// The unpacked bfcl-eval wheel; fetched by pip where a bfcl: task set is used without it
     #[arg(long, value_name = "DIR", env = "WHETSTONE_BFCL", hide_env_values = true)]
     bfcl: Option<PathBuf>,
@@ -86,6 +90,7 @@ fn measure(args: &EvalArgs, path: &Path, bfcl: Option<&Path>, ui: &Ui) -> Result
         seed: args.seed,
         max_prompt_tokens: args.max_prompt_tokens.unwrap_or(room),
         max_completion_length: args.max_completion_length,
+        compute: args.compute,
         ..RunConfig::default()
     };
     let policy = Policy::new(base, &config)?;

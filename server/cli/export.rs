@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use serde_json::json;
+use whetstone_domain::config::Compute;
 use whetstone_domain::{CheckpointRecord, EvaluationSummary, Phase, RunConfig};
 use whetstone_model::weights::Base;
 use whetstone_store::{BlockingStore, RunRow};
@@ -158,7 +159,8 @@ fn check(args: &ExportArgs, config: &RunConfig, data: &Path, file: &Path) -> Res
     let (ids, logits) = worker::with_threads(config.threads, || -> Result<_> {
         let base = Base::load(&path)?;
         let adapter = export::load_adapter(&args.out, &base)?;
-        let policy = Policy::new(base, config)?;
+        // in the numbers that peft computes with, whatever the run was trained in
+        let policy = Policy::new(base, &RunConfig { compute: Compute::F32, ..config.clone() })?;
         Ok(export::check_logits(&policy, Some(&adapter))?)
     })??;
     std::fs::write(file, json!({ "ids": ids, "logits_last": logits }).to_string())

@@ -3,6 +3,7 @@
 //! In: parsed arguments, the data directory, a [`Ui`]. Out: an exit code. What a command does is done by the crates below;
 //! here arguments become calls and results become lines.
 
+pub mod bench;
 pub mod bfcl;
 pub mod demo;
 pub mod eval;
@@ -21,3 +22,8 @@ pub mod unpack;
 pub mod worker;
 
 pub use ui::Ui;
+
+/// A compute mode as typed.
+fn compute(text: &str) -> Result<whetstone_domain::config::Compute, String> {
+    serde_json::from_value(serde_json::Value::String(text.to_owned())).map_err(|_| "is none of auto, f32, bf16".to_owned())
+}

@@ -149,7 +149,7 @@ fn effective_config(args: &TrainArgs) -> Result<RunConfig> {
     let mut config = layers.finish()?;
     config.tasks = source::absolute_spec(&config.tasks);
     config.eval_tasks = source::absolute_spec(&config.eval_tasks);
-    config.threads = worker::resolve_threads(config.threads);
+    worker::resolve(&mut config);
     Ok(config)
 }
 

@@ -5,6 +5,7 @@
 
 pub mod advantage;
 pub mod batch;
+pub mod bench;
 pub mod checkpoint;
 pub mod error;
 pub mod evaluate;

@@ -53,6 +53,13 @@ pub fn of_groups(groups: &[GroupRecord]) -> Metrics {
     m
 }
 
+/// Most resident memory of this process so far, bytes; what it holds now where the system does not tell (all but Linux).
+pub fn peak_resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    kilobytes.map_or_else(resident_bytes, |kb| kb * 1024)
+}
+
 /// Resident memory of this process, bytes; 0 where the system does not tell.
 pub fn resident_bytes() -> u64 {
     let (Ok(mut system), Ok(pid)) = (sysinfo::System::new(), sysinfo::get_current_pid()) else { return 0 };

@@ -1,16 +1,18 @@
 //! Station *prompt*: the base model with its tokenizer and template; problems in, prompt ids out; completions to text.
 
 use rayon::prelude::*;
-use whetstone_domain::{Problem, RunConfig, config::Format};
+use whetstone_domain::config::{Compute, Format};
+use whetstone_domain::{Problem, RunConfig};
 use whetstone_model::transformer::Transformer;
 use whetstone_model::weights::Base;
 use whetstone_tooluse::format;
 
 use crate::error::{Result, TrainError};
+use crate::worker::resolve_compute;
 
 /// The frozen base and the words around it.
 pub struct Policy {
-    /// Tokenizer, template, name, sha256.
+    /// Tokenizer, template, name, sha256; its weights are in `model`.
     pub base: Base,
     /// The weights, ready to run.
     pub model: Transformer,
@@ -22,12 +24,14 @@ pub struct Policy {
 
 impl Policy {
     /// Arranges `base` for prompts and completions of the config's lengths.
-    pub fn new(base: Base, config: &RunConfig) -> Result<Self> {
+    pub fn new(mut base: Base, config: &RunConfig) -> Result<Self> {
         let asked = config.max_prompt_tokens.saturating_add(config.max_completion_length);
         if asked > base.config.max_position_embeddings {
             return Err(TrainError::TooLong { asked, limit: base.config.max_position_embeddings });
         }
-        let model = Transformer::new(&base.config, &base.weights, asked)?;
+        let bf16 = resolve_compute(config.compute) == Compute::Bf16;
+        let weights = base.take_weights();
+        let model = Transformer::new(&base.config, &weights, asked, bf16)?;
         let eos = base.config.eos_token_ids.clone();
         Ok(Self { model, format: config.format, eos, base })
     }

@@ -356,7 +356,7 @@ impl Trainer<'_> {
             branches.push(Branch { prompt: &group.prompt_ids, completions });
         }
         let mut sums = Sums::default();
-        let mut gradients = gradients(&self.policy.model, &self.adapter, &branches, c.temperature, c.beta > 0.0, |scored| {
+        let found = gradients(&self.policy.model, &self.adapter, &branches, c.temperature, c.beta > 0.0, |scored| {
             scored
                 .iter()
                 .map(|s| {
@@ -378,6 +378,7 @@ impl Trainer<'_> {
                 .collect()
         })?;
         drop(branches);
+        let mut gradients = found.tensors;
         let norm = if gradients.is_empty() { 0.0 } else { self.update(&mut gradients, sums.loss, step, rate)? };
         for (group, on) in groups.iter_mut().zip(&effective) {
             group.rollouts.iter_mut().for_each(|r| r.effective = *on && !truncated_out(r));
@@ -393,6 +394,10 @@ impl Trainer<'_> {
             ("sampling/sampling_logp_difference/mean".into(), sums.difference / n),
             ("sampling/sampling_logp_difference/max".into(), sums.largest),
         ]);
+        if !gradients.is_empty() {
+            m.insert("time/forward".into(), found.seconds[0]);
+            m.insert("time/backward".into(), found.seconds[1]);
+        }
         if c.beta > 0.0 {
             m.insert("kl".into(), sums.kl / n);
         }
