@@ -3,6 +3,7 @@
 //! In: parsed arguments, the data directory, a [`Ui`]. Out: an exit code. What a command does is done by the crates below;
 //! here arguments become calls and results become lines.
 
+pub mod bench;
 pub mod bfcl;
 pub mod demo;
 pub mod eval;
