@@ -79,7 +79,7 @@ impl App {
         {
             return Ok(row);
         }
-        Err(Problem::not_found(format!("There is no run {}.", crate::words::visible(id))))
+        Err(Problem::not_found(format!("There is no run {}.", crate::words::short(id, 60))))
     }
 
     /// Folder of a run's files.

@@ -107,7 +107,12 @@ impl Site {
         let baseline = Event::Step { step: None, evaluation: Some(evaluation(0, EvaluationKind::Baseline, false)), checkpoint: None };
         self.store.record(run, &baseline).await.unwrap();
         for step in 1..=2 {
-            let metrics = BTreeMap::from([("reward".into(), 0.5), ("entropy".into(), f64::NAN), ("outcome/correct".into(), 0.5)]);
+            let metrics = BTreeMap::from([
+                ("reward".into(), 0.5),
+                ("entropy".into(), f64::NAN),
+                ("outcome/correct".into(), 0.5),
+                ("group/mixed".into(), 0.5),
+            ]);
             let groups = vec![group(0, &[1.0, 0.25]), group(1, &[0.5, 0.5])];
             let evaluation = (step == 2).then(|| evaluation(2, EvaluationKind::Periodic, true));
             let step = StepRecord { phase: Phase::Grpo, step, metrics, groups };

@@ -15,8 +15,9 @@ mod task_sets;
 
 use std::sync::Arc;
 
-use axum::extract::State;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Request, State};
+use axum::middleware::Next;
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::Value;
@@ -81,7 +82,9 @@ pub(crate) fn routes() -> Router<App> {
     let document = Arc::new(document::complete(&document));
     let (known, for_people) = (Arc::new(document::parameters(&document)), Arc::clone(&document));
     router
-        .route_layer(axum::middleware::from_fn(move |request, next| document::only_known_parameters(Arc::clone(&known), request, next)))
+        .route_layer(axum::middleware::from_fn(move |request: Request, next: Next| {
+            document::only_known_parameters(Arc::clone(&known), request, next)
+        }))
         .route("/api/openapi.json", get(|| async move { Json(Value::clone(&document)) }))
         .route("/api/docs", get(|state, headers| docs::page(state, headers, for_people)))
         .route("/healthz", get(|| async { "ok\n" }))

@@ -127,7 +127,7 @@ pub(crate) async fn list(State(app): State<App>, asked: Asked, headers: HeaderMa
         rows.iter().map(|r| Line { id: r.public_id.clone(), name: words::short(&r.name, 80), cells: cells(r) }).collect();
     let common = fold(&mut columns, &mut lines);
     let address = |without: &str, more: &[(&str, &str)]| {
-        let parts = [("archived", if archived { "1" } else { "" }), ("cols", &cols), ("q", q.as_deref().unwrap_or_default())];
+        let parts = [("archived", if archived { "1" } else { "" }), ("cols", cols.as_str()), ("q", q.as_deref().unwrap_or_default())];
         let rest = [("status", state.map(RunState::name).unwrap_or_default()), ("tag", tag.as_deref().unwrap_or_default())];
         let kept = parts.iter().chain(&rest).filter(|(k, v)| *k != without && !v.is_empty()).chain(more);
         let query: Vec<String> = kept.map(|(k, v)| format!("{k}={}", words::in_url(v))).collect();

@@ -61,7 +61,7 @@ const SHOWN: [(&str, &str, &str); 10] = [
 ];
 
 /// Orders of the groups; the first is the default.
-const SORTS: [&str; 4] = ["teaching first", "std", "mean", "length"];
+const SORTS: [&str; 4] = ["teaching", "std", "mean", "length"];
 
 pub(crate) async fn page(
     State(app): State<App>,

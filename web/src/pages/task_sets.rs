@@ -111,6 +111,8 @@ struct Set<'a> {
     seed: u64,
     total: usize,
     refused: usize,
+    /// There are more refused rows than are listed.
+    cut: bool,
     /// (line, field, reason) of the first refused rows.
     refusals: Vec<(usize, String, String)>,
     /// Tools of the problems shown: name, and how many offer it.
@@ -170,6 +172,7 @@ async fn show_set(State(app): State<App>, Path(spec): Path<String>, asked: Asked
         seed,
         total: set.total,
         refused: set.refused.len(),
+        cut: set.refused.len() > NAMED,
         refusals: set.refused.iter().take(NAMED).map(|r| (r.line, words::short(&r.field, 80), words::short(&r.reason, 300))).collect(),
         tools,
         no_call: page.iter().filter(|p| p.expected.is_no_call()).count(),
