@@ -38,7 +38,7 @@ pub(crate) fn answer(zip: Vec<u8>, name: &str, asked: &HeaderMap) -> Result<Resp
         return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
     }
     let unchanged = text(header::IF_RANGE).is_none_or(|r| r == etag);
-    let asked = text(header::RANGE).filter(|_| unchanged).map_or(Asked::Whole, |range| asked(range, zip.len()));
+    let asked = text(header::RANGE).filter(|_| unchanged).map_or(Asked::Whole, |range| part(range, zip.len()));
     let Asked::Part(first, last) = asked else {
         if asked == Asked::Whole {
             return Ok((headers, zip).into_response());
@@ -54,7 +54,7 @@ pub(crate) fn answer(zip: Vec<u8>, name: &str, asked: &HeaderMap) -> Result<Resp
 }
 
 /// A single range of `length` bytes; several at once are answered whole.
-fn asked(range: &str, length: usize) -> Asked {
+fn part(range: &str, length: usize) -> Asked {
     let Some((from, to)) = range.strip_prefix("bytes=").filter(|r| !r.contains(',')).and_then(|r| r.split_once('-')) else {
         return Asked::Whole;
     };
@@ -92,17 +92,17 @@ mod tests {
 
     #[test]
     fn ranges_are_read_as_http_has_them() {
-        for (range, part) in [("0-0", (0, 0)), ("5-", (5, 9)), ("-3", (7, 9)), ("-30", (0, 9)), ("2-99", (2, 9)), ("9-", (9, 9))] {
-            assert_eq!(asked(&format!("bytes={range}"), 10), Asked::Part(part.0, part.1), "{range}");
+        for (range, ends) in [("0-0", (0, 0)), ("5-", (5, 9)), ("-3", (7, 9)), ("-30", (0, 9)), ("2-99", (2, 9)), ("9-", (9, 9))] {
+            assert_eq!(part(&format!("bytes={range}"), 10), Asked::Part(ends.0, ends.1), "{range}");
         }
         for outside in ["bytes=10-", "bytes=99999999999999999999999-", "bytes=-0"] {
-            assert_eq!(asked(outside, 10), Asked::Outside, "{outside}");
+            assert_eq!(part(outside, 10), Asked::Outside, "{outside}");
         }
         // not understood, or of another unit: ignored
         for odd in ["bytes=5-4", "bytes=a-b", "items=0-1", "bytes=0-1,3-4", "bytes=-", "bytes", "", "bytes=+1-2"] {
-            assert_eq!(asked(odd, 10), Asked::Whole, "{odd}");
+            assert_eq!(part(odd, 10), Asked::Whole, "{odd}");
         }
-        assert_eq!(asked("bytes=0-", 0), Asked::Outside);
+        assert_eq!(part("bytes=0-", 0), Asked::Outside);
     }
 
     #[test]
