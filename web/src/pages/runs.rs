@@ -45,7 +45,6 @@ struct Page<'a> {
     frame: Frame<'a>,
     q: String,
     tag: Option<String>,
-    cols: String,
     /// Every column of `COLUMNS`: name, head, shown.
     choices: Vec<(&'static str, &'static str, bool)>,
     states: Vec<(&'static str, bool)>,
@@ -153,7 +152,6 @@ pub(crate) async fn list(State(app): State<App>, asked: Asked, headers: HeaderMa
         next: rows.last().filter(|_| more).map(|r| address("after", &[("after", r.public_id.as_str())])),
         q: q.clone().unwrap_or_default(),
         tag: tag.clone(),
-        cols: cols.clone(),
         archived,
         chips,
         live,
