@@ -133,13 +133,13 @@ fn view(a: Adapter) -> AdapterView {
     }
 }
 
-/// List the adapters of a run, the newest first
+/// List the adapters of a run, in order
 #[utoipa::path(get, path = "/api/v1/runs/{run}/adapters", params(("run" = String, Path)),
     responses((status = 200, body = AdapterList), (status = 404, body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn list(State(app): State<App>, Path(run): Path<String>) -> Result<Json<AdapterList>, Problem> {
     let run = app.run(&run).await?;
     let rows = app.store.adapters(Some(run.id), false, None, usize::MAX).await?.unwrap_or_default();
-    let items = with_files(&app, rows).await?.into_iter().map(view).collect();
+    let items = with_files(&app, rows).await?.into_iter().rev().map(view).collect();
     Ok(Json(AdapterList { items, next: None }))
 }
 
