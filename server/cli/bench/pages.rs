@@ -4,6 +4,8 @@
 //! everything from connecting to the last byte.
 
 use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -11,8 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use whetstone_domain::RunConfig;
 use whetstone_web::{Access, App, Options, Recipe, Store};
@@ -160,14 +161,19 @@ struct Answer {
 }
 
 async fn get(address: &str, path: &str, gzip: bool) -> Result<Answer> {
+    let (address, path) = (address.to_owned(), path.to_owned());
+    tokio::task::spawn_blocking(move || ask(&address, &path, gzip)).await.context("a request panicked")?
+}
+
+fn ask(address: &str, path: &str, gzip: bool) -> Result<Answer> {
     let begin = Instant::now();
-    let mut stream = TcpStream::connect(address).await?;
+    let mut stream = TcpStream::connect(address)?;
     let encoding = if gzip { "Accept-Encoding: gzip\r\n" } else { "" };
     // HTTP/1.0: the body ends with the connection, so nothing needs to be put together
     let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: text/html\r\n{encoding}Connection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
+    stream.write_all(request.as_bytes())?;
     let mut all = Vec::new();
-    stream.read_to_end(&mut all).await?;
+    stream.read_to_end(&mut all)?;
     let time = begin.elapsed();
     let end = all.windows(4).position(|w| w == b"\r\n\r\n").context("an answer without an end of its head")?;
     let status = all.get(9..12).and_then(|s| std::str::from_utf8(s).ok()).and_then(|s| s.parse().ok()).context("no status")?;
