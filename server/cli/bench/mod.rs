@@ -1,7 +1,9 @@
-//! `whetstone bench`: how fast the engine is on this machine, in numbers that can be compared with others'.
+//! `whetstone bench`: how fast engine and pages are on this machine, in numbers that can be compared with others'.
 
-pub mod generate;
-pub mod step;
+mod filler;
+mod generate;
+mod pages;
+mod step;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,7 +17,7 @@ use whetstone_train::{Policy, worker};
 
 use super::{Ui, source};
 
-/// Measure the engine on this machine
+/// Measure engine and pages on this machine
 #[derive(Args)]
 pub struct BenchArgs {
     #[command(subcommand)]
@@ -27,6 +29,7 @@ enum Command {
     Step(step::StepArgs),
     Scale(step::ScaleArgs),
     Generate(generate::GenerateArgs),
+    Pages(pages::PagesArgs),
 }
 
 /// What every measurement of the engine takes.
@@ -64,5 +67,6 @@ pub fn run(args: &BenchArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
         Command::Step(args) => step::run(args, data, ui),
         Command::Scale(args) => step::scale(args, data, ui),
         Command::Generate(args) => generate::run(args, data, ui),
+        Command::Pages(args) => pages::run(args, ui),
     }
 }

@@ -36,7 +36,7 @@ pub(crate) const FIELDS: &[Field] = &[
     field("Model", "model", "Base model", "What is taught. Empty = whichever known model is here, else it is fetched.", Model),
     field("Model", "lora_rank", "LoRA rank", "How much can be learned; 8 to 64. Memory and adapter size grow with it.", Number),
     more("Model", "lora_alpha", "LoRA alpha", "The adapter counts alpha / rank; usually twice the rank.", Number),
-    field("Data", "tasks", "Learned from", "Task set whose problems are sampled. Upload your own through the API.", Tasks),
+    field("Data", "tasks", "Learned from", "Task set whose problems are sampled; your own come in by Task sets.", Tasks),
     field("Data", "eval_tasks", "Measured on", "Held-out problems, never learned from.", Tasks),
     field("Data", "max_prompt_tokens", "Longest prompt, tokens", "Longer problems are dropped and counted.", Number),
     more("Data", "seed", "Seed", "The same config and seed give the same run.", Number),
