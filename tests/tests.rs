@@ -5,8 +5,10 @@
 mod architecture;
 mod bad_input;
 mod bfcl;
+mod bfcl_parity;
 mod disk_full;
 mod journey;
 mod killed;
 mod served;
 mod support;
+mod templates;
