@@ -71,7 +71,9 @@ pub(super) fn behind_markers(text: &str, marker: &str, read: impl Fn(usize) -> (
         if let Some(found) = found {
             first.get_or_insert(start);
             calls.extend(found);
-            bytes += end - start;
+            // white space between two of them is nobody else's
+            let adjoins = first.is_some_and(|f| f < start) && text[done..start].trim().is_empty();
+            bytes += end - if adjoins { done } else { start };
             done = end;
         }
         if !budget.spend(end - start) {

@@ -78,16 +78,24 @@ fn plain(value: &Value, property: Option<&Value>) -> Value {
 /// The paper's rule (arXiv 2509.04518): names and arguments equal to the first accepted values, calls in any order.
 /// Numbers are equal by value, as in JSON: 5 and 5.0 are the same, `true` and 1 are not.
 fn exact(expected: &[ExpectedCall], calls: &[ToolCall]) -> bool {
-    let mut open: Vec<&ToolCall> = calls.iter().collect();
-    // no call that keeps to one expectation keeps to a different one unless optional arguments overlap, so first come, first served,
-    // the expectations with fewest freedoms first
-    let mut order: Vec<&ExpectedCall> = expected.iter().collect();
-    order.sort_by_key(|e| e.arguments.iter().filter(|(_, a)| a.optional).count());
-    expected.len() == calls.len()
-        && order.into_iter().all(|e| {
-            let found = open.iter().position(|call| exact_call(e, call));
-            found.map(|i| open.swap_remove(i)).is_some()
-        })
+    // optional arguments can let a call meet several expectations, so partners are reassigned until all have one (Kuhn's algorithm)
+    let mut meets = vec![None; calls.len()];
+    expected.len() == calls.len() && (0..expected.len()).all(|e| assign(e, expected, calls, &mut meets, &mut vec![false; calls.len()]))
+}
+
+/// Gives expectation `e` a call, moving those who hold one on where need be; `tried` are the calls already asked for it.
+fn assign(e: usize, expected: &[ExpectedCall], calls: &[ToolCall], meets: &mut [Option<usize>], tried: &mut [bool]) -> bool {
+    for c in 0..calls.len() {
+        if tried[c] || !exact_call(&expected[e], &calls[c]) {
+            continue;
+        }
+        tried[c] = true;
+        if meets[c].is_none_or(|holder| assign(holder, expected, calls, meets, tried)) {
+            meets[c] = Some(e);
+            return true;
+        }
+    }
+    false
 }
 
 fn exact_call(expected: &ExpectedCall, call: &ToolCall) -> bool {
