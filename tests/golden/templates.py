@@ -21,7 +21,7 @@ TOOLS = [
         "class": {"type": "integer", "enum": [1, 2]}}, ["from"]),
     tool("noop", "Does nothing", {}, []),
 ]
-CALL = {"type": "function", "function": {"name": "trains.find", "arguments": {"from": "Z\u00fcrich 'HB'", "hours": 2.0, "class": 1}}}
+CALL = {"type": "function", "function": {"name": "trains.find", "arguments": {"from": "Z\u00fcrich 'HB'", "hours": 2.0, "class": 1, "direct": True}}}
 CHATS = {
     "user": [{"role": "user", "content": " When does the next train leave? "}],
     "system_user": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "<Next> train & bus?"}],

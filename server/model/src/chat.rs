@@ -3,10 +3,11 @@
 //! In: the Jinja source that ships with a model, and messages. Out: the text that transformers'
 //! `apply_chat_template` gives, byte for byte. It does not tokenise and knows no tool format: tools are handed to the template as they come.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Serde};
+use minijinja::value::{Kwargs, Serde, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value, context};
 use serde_json::json;
 use whetstone_domain::{Message, Role};
@@ -39,6 +40,11 @@ impl ChatTemplate {
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
         environment.add_filter("tojson", tojson);
+        environment.add_filter("string", python_text);
+        environment.set_formatter(|out, state, value| match value.kind() {
+            ValueKind::Bool | ValueKind::None => write!(out, "{}", python_text(value)).map_err(Error::from),
+            _ => minijinja::escape_formatter(out, state, value),
+        });
         environment
             .add_template_owned(NAME, without_generation_tags(source))
             .map_err(|e| ModelError::Template(format!("does not parse: {e}")))?;
@@ -102,6 +108,16 @@ impl ChatTemplate {
     /// The Jinja source as it came with the model.
     pub fn source(&self) -> &str {
         &self.source
+    }
+}
+
+/// What Python's `str` makes of it: `True`, `False` and `None` where minijinja would write them small.
+fn python_text(value: &Value) -> Value {
+    match value.kind() {
+        ValueKind::Bool => Value::from(if value.is_true() { "True" } else { "False" }),
+        ValueKind::None => Value::from("None"),
+        ValueKind::String => value.clone(),
+        _ => Value::from(value.to_string()),
     }
 }
 
