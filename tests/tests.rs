@@ -5,7 +5,6 @@
 mod architecture;
 mod bad_input;
 mod bfcl;
-mod bfcl_parity;
 mod disk_full;
 mod journey;
 mod killed;

@@ -1,7 +1,7 @@
 """BFCL's own verdicts on mutated answers: bfcl_parity.py BFCL_ROOT OUT.json   (plain Python; BFCL_ROOT: the unpacked bfcl-eval wheel)
 
 For every problem of the categories below six predictions are drawn: an accepted answer as it is, and five with one to three mutations. Draws are
-integer arithmetic (splitmix64), so that tests/bfcl_parity.rs draws the same ones from the same wheel; only the checker's verdicts are written, as
+integer arithmetic (splitmix64), so that server/tooluse/tests/bfcl_parity.rs draws the same ones from the same wheel; only the checker's verdicts are written, as
 bits, with a hash of the predictions of each category. Where the checker raises, the verdict is wrong.
 Rule for both sides: a draw is made exactly where this file makes it, also when its result is not used.
 """

@@ -3,7 +3,6 @@
 //! In: the Jinja source that ships with a model, and messages. Out: the text that transformers'
 //! `apply_chat_template` gives, byte for byte. It does not tokenise and knows no tool format: tools are handed to the template as they come.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use minijinja::syntax::SyntaxConfig;

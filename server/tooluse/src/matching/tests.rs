@@ -143,6 +143,19 @@ fn exact_compares_as_json_to_the_first_value() {
     assert!(!matches(&p, &[first]));
 }
 
+/// Microsoft or Apple is accepted for the first, so the fewest-wrong pairing would leave the second without a partner.
+#[test]
+fn right_calls_are_explained_as_right_whoever_their_partner_could_be() {
+    let p = problem(
+        json!({"properties": {"a": {"type": "string"}, "b": {"type": "string"}}, "required": ["a"]}),
+        &[json!({"a": ["x", "y"], "b": ["z", ""]}), json!({"a": ["y"], "b": ["z", ""]})],
+    );
+    let calls = [call("f", json!({"a": "x"})), call("f", json!({"a": "y", "b": "z"}))];
+    assert!(matches(&p, &calls));
+    let explanation = explain(&p, &calls);
+    assert!(explanation.calls.iter().flat_map(|c| &c.arguments).all(|a| matches!(a.verdict, Verdict::Right | Verdict::LeftOut)));
+}
+
 #[test]
 fn exact_finds_partners_whatever_the_order() {
     let mut p = problem(json!({}), &[json!({"a": [1], "b": [2, ""]}), json!({"a": [1], "c": [3, ""]})]);

@@ -1,5 +1,10 @@
 //! BFCL's verdicts are ours: on 14,106 predictions drawn as `tests/golden/bfcl_parity.py` draws them, whose verdicts by BFCL's own
-//! checker are stored as bits.
+//! checker are stored as bits. The data come from the wheel, by pip.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::Path;
+use std::process::Command;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -9,7 +14,16 @@ use whetstone_tooluse::matching::{Verdict, explain, matches};
 use whetstone_tooluse::tasks::{LoadOptions, load};
 use whetstone_tooluse::{offer, schema};
 
-use crate::support::Lab;
+/// Fetches the wheel of `bfcl-eval` and unpacks it into `folder`.
+fn fetch(folder: &Path) {
+    let python = |args: &[&str]| {
+        let out = Command::new("python3").args(args).current_dir(folder).output().unwrap();
+        assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
+    };
+    let wheel = "bfcl-eval==2026.3.23";
+    python(&["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--disable-pip-version-check", wheel]);
+    python(&["-m", "zipfile", "-e", "bfcl_eval-2026.3.23-py3-none-any.whl", "."]);
+}
 
 #[derive(Deserialize)]
 struct Stored {
@@ -31,11 +45,11 @@ struct Category {
 fn bfcl_verdicts_are_those_of_its_own_checker() {
     let stored: Stored = serde_json::from_str(include_str!("fixtures/bfcl_verdicts.json")).unwrap();
     assert!(stored.categories.iter().map(|c| c.predictions).sum::<usize>() >= 3000);
-    let lab = Lab::new();
-    lab.run(&["tasks", "show", "bfcl:simple_python", "--limit", "1"]).ok();
-    let root = lab.data().join("bfcl");
+    let folder = tempfile::tempdir().unwrap();
+    fetch(folder.path());
+    let root = folder.path();
     for (c, category) in (0u64..).zip(&stored.categories) {
-        let set = load(&format!("bfcl:{}", category.name), &LoadOptions { bfcl: Some(&root), ..LoadOptions::default() }).unwrap();
+        let set = load(&format!("bfcl:{}", category.name), &LoadOptions { bfcl: Some(root), ..LoadOptions::default() }).unwrap();
         let theirs: Vec<bool> = category.bits.chars().flat_map(nibble).take(category.predictions).collect();
         assert_eq!(theirs.iter().filter(|b| **b).count(), category.right);
         let (mut hash, mut n, mut wrong) = (0xcbf2_9ce4_8422_2325_u64, 0, Vec::new());
@@ -70,11 +84,11 @@ fn check_explanation(problem: &Problem, calls: &[ToolCall], right: bool) {
 /// Every tool of BFCL has a schema that compiles and may be offered, and every expected call can be written in `bare_json`.
 #[test]
 fn bfcl_schemas_compile_and_its_problems_can_be_asked() {
-    let lab = Lab::new();
-    lab.run(&["tasks", "show", "bfcl:simple_python", "--limit", "1"]).ok();
-    let root = lab.data().join("bfcl");
+    let folder = tempfile::tempdir().unwrap();
+    fetch(folder.path());
+    let root = folder.path();
     for category in whetstone_tooluse::tasks::bfcl::CATEGORIES {
-        let set = load(&format!("bfcl:{category}"), &LoadOptions { bfcl: Some(&root), ..LoadOptions::default() }).unwrap();
+        let set = load(&format!("bfcl:{category}"), &LoadOptions { bfcl: Some(root), ..LoadOptions::default() }).unwrap();
         for problem in &set.problems {
             assert_eq!(can_write(Format::BareJson, problem), Ok(()), "{}", problem.id);
             assert_eq!(offer::check(&problem.tools), Ok(()), "{}", problem.id);
