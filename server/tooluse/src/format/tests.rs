@@ -1,7 +1,5 @@
 //! What each format takes, what it refuses and where, and what a forgiving reader still finds.
 
-use std::time::Instant;
-
 use serde_json::{Value, json};
 
 use super::*;
@@ -220,7 +218,7 @@ fn progress_and_share_grow_from_garbage_to_a_right_answer() {
 }
 
 #[test]
-fn a_megabyte_of_garbage_parses_in_linear_time_in_every_format() {
+fn long_garbage_ends_in_every_format() {
     let units = [
         "<tool_call>{\"a\":",
         "<tool_call>[\"",
@@ -246,14 +244,12 @@ fn a_megabyte_of_garbage_parses_in_linear_time_in_every_format() {
     ];
     for format in Format::ALL {
         for unit in units {
-            let text = unit.repeat((1 << 20) / unit.len());
-            let start = Instant::now();
+            // quadratic work would take hours here; the bench shows the time by size
+            let text = unit.repeat((1 << 18) / unit.len());
             parse(format, &text);
             parse_progress(format, &text);
             call_share(format, &text);
             starts_like_calls(format, &text);
-            // quadratic work would take hours; what is seen is a few tenths of a second
-            assert!(start.elapsed().as_secs() < 20, "{format:?} {unit}: {:?}", start.elapsed());
         }
     }
 }
