@@ -175,7 +175,10 @@ fn input(rng: &mut ChaCha8Rng, format: Format, gold: &[Vec<ToolCall>]) -> String
                     0 => text.insert_str(a, piece(rng)),
                     1 => text.replace_range(a.min(b)..a.max(b), ""),
                     2 => text.truncate(a),
-                    _ => text.insert_str(a, &text[a.min(b)..a.max(b)].to_owned()),
+                    _ => {
+                        let copied = text[a.min(b)..a.max(b)].to_owned();
+                        text.insert_str(a, &copied);
+                    }
                 }
                 text.truncate(text.char_indices().nth(4096).map_or(text.len(), |(at, _)| at));
             }
