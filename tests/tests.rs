@@ -10,3 +10,4 @@ mod journey;
 mod killed;
 mod served;
 mod support;
+mod templates;

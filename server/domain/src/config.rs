@@ -86,13 +86,63 @@ pub enum Compute {
     Bf16,
 }
 
-/// Chat format of tools and calls.
+/// Chat format of tools and calls: how tools are shown, how calls are written and read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
-    /// One bare JSON object, or a list of them; `[]` for no call.
+    /// One bare JSON object, or a list of them; `[]` for no call. The default: no model needs to know it beforehand.
     BareJson,
+    /// `<tool_call>{"name": .., "arguments": ..}</tool_call>`, one tag a call: Qwen2.5, Qwen3, Hermes, SmolLM3, Granite 4.
+    Hermes,
+    /// `<tool_call>[{..}, {..}]</tool_call>`, one tag for all calls: SmolLM2 1.7B.
+    Smollm2,
+    /// `{"name": .., "parameters": ..}`, several separated by `;`: Llama 3.1 and 3.2.
+    LlamaJson,
+    /// `[f(a=1), g(b="x")]`: Llama 3.2 and 4, ToolACE, BFCL's own prompt.
+    Pythonic,
+    /// `<start_function_call>call:f{a:1}<end_function_call>`: FunctionGemma.
+    Functiongemma,
+    /// `<|tool_call_start|>[f(a=1)]<|tool_call_end|>`: LFM2 and LFM2.5.
+    Lfm2,
+    /// `[TOOL_CALLS][{"name": .., "arguments": ..}]`: Mistral up to tokenizer v7.
+    Mistral,
 }
+
+impl Format {
+    /// Every format.
+    pub const ALL: [Self; 8] =
+        [Self::BareJson, Self::Hermes, Self::Smollm2, Self::LlamaJson, Self::Pythonic, Self::Functiongemma, Self::Lfm2, Self::Mistral];
+
+    /// Its name in configs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BareJson => "bare_json",
+            Self::Hermes => "hermes",
+            Self::Smollm2 => "smollm2",
+            Self::LlamaJson => "llama_json",
+            Self::Pythonic => "pythonic",
+            Self::Functiongemma => "functiongemma",
+            Self::Lfm2 => "lfm2",
+            Self::Mistral => "mistral",
+        }
+    }
+}
+
+/// How the tools of a problem are listed in its prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToolListing {
+    /// By the model's own chat template where it lists tools in this format; else as `signature` for `bare_json` and `json` for
+    /// the others.
+    Auto,
+    /// As JSON Schema, in the format's own words.
+    Json,
+    /// As one line each, `{"name": "f", "arguments": {"arg": type, "opt"?: type}} - description`: several times shorter.
+    Signature,
+}
+
+/// Worked examples that there are.
+pub const MAX_WORKED_EXAMPLES: usize = 3;
 
 /// Supervised steps on the expected calls before GRPO, on the same adapter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -130,6 +180,11 @@ pub struct RunConfig {
     pub eval_tasks: String,
     /// Chat format of tools and calls.
     pub format: Format,
+    /// How tools are listed in the prompt.
+    pub tool_listing: ToolListing,
+    /// Worked examples in the prompt, at most 3; 0 = none. None = 3 for `bare_json`, which no model has been taught, and 0 for the
+    /// other formats.
+    pub worked_examples: Option<usize>,
     /// Reward that is learned from.
     pub reward: RewardName,
     /// "Total" of the argument share in the `paper` reward.
@@ -210,6 +265,8 @@ impl Default for RunConfig {
             tasks: "starter".into(),
             eval_tasks: "starter:held-out".into(),
             format: Format::BareJson,
+            tool_listing: ToolListing::Auto,
+            worked_examples: None,
             reward: RewardName::Dense,
             arg_denominator: ArgDenominator::Union,
             reward_weights: std::collections::BTreeMap::new(),
@@ -265,6 +322,11 @@ impl RunConfig {
             self.eval_problems == 0 || !self.eval_tasks.trim().is_empty(),
             "eval_tasks",
             "is empty; give a task-set spec, or set eval_problems = 0",
+        );
+        check(
+            self.worked_examples.is_none_or(|n| n <= MAX_WORKED_EXAMPLES),
+            "worked_examples",
+            "must be between 0 and 3: there are no more of them",
         );
         for (name, weight) in &self.reward_weights {
             check(weight.is_finite(), &format!("reward_weights.{name}"), "must be a finite number");
@@ -358,6 +420,14 @@ mod tests {
             let back: RunConfig = serde_json::from_str(&text).expect("its own text");
             assert_eq!(back.learning_rate.to_bits(), config.learning_rate.to_bits(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_format_is_named_in_a_config_as_it_names_itself() {
+        for format in Format::ALL {
+            assert_eq!(serde_json::to_value(format).expect("a word"), format.name());
+        }
+        assert!(RunConfig { worked_examples: Some(4), ..RunConfig::default() }.problems()[0].pointer == "worked_examples");
     }
 
     #[test]

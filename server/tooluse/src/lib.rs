@@ -5,6 +5,7 @@
 
 pub mod format;
 pub mod matching;
+pub mod offer;
 pub mod outcome;
 pub mod predict;
 pub mod reward;

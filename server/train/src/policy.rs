@@ -5,7 +5,7 @@ use whetstone_domain::config::{Compute, Format};
 use whetstone_domain::{Problem, RunConfig};
 use whetstone_model::transformer::Transformer;
 use whetstone_model::weights::Base;
-use whetstone_tooluse::format;
+use whetstone_tooluse::format::{self, Style};
 
 use crate::error::{Result, TrainError};
 use crate::worker::resolve_compute;
@@ -18,6 +18,10 @@ pub struct Policy {
     pub model: Transformer,
     /// Tool format of prompts and answers.
     pub format: Format,
+    /// How prompts are worded.
+    pub style: Style,
+    /// The base's own chat template lists tools in this format.
+    pub native: bool,
     /// Tokens that end a turn.
     pub eos: Vec<u32>,
 }
@@ -33,12 +37,14 @@ impl Policy {
         let weights = base.take_weights();
         let model = Transformer::new(&base.config, &weights, asked, bf16)?;
         let eos = base.config.eos_token_ids.clone();
-        Ok(Self { model, format: config.format, eos, base })
+        let native = base.chat_template.lists_tools() && format::speaks(config.format, base.chat_template.source());
+        Ok(Self { model, format: config.format, style: Style::of_config(config), native, eos, base })
     }
 
     /// The rendered prompt and its ids. Rendered once, tokenised once; later stations only pass ids on.
     pub fn prompt(&self, problem: &Problem) -> Result<(String, Vec<u32>)> {
-        let text = self.base.chat_template.render(&format::render(self.format, problem), true)?;
+        let prompt = format::render(self.style, self.native, problem);
+        let text = self.base.chat_template.render_with_tools(&prompt.messages, &prompt.tools, true)?;
         let ids = self.base.tokenizer.encode(&text)?;
         Ok((text, ids))
     }

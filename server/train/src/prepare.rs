@@ -8,7 +8,7 @@ use std::path::Path;
 use whetstone_domain::{Problem, Role, RunConfig};
 use whetstone_model::weights::Base;
 use whetstone_tooluse::tasks::{self, LoadOptions, Refusal};
-use whetstone_tooluse::{Rewarder, format};
+use whetstone_tooluse::{Rewarder, format, offer};
 
 use crate::error::{Result, TrainError};
 use crate::policy::Policy;
@@ -81,12 +81,12 @@ pub fn load(policy: &Policy, spec: &str, limit: Option<usize>, config: &RunConfi
     let mut set = tasks::load(spec, &LoadOptions { seed: config.seed, limit, bfcl })?;
     let refused = std::mem::take(&mut set.refused);
     let mut unfit = Vec::new();
-    set.problems.retain(|p| match marker(policy, p) {
-        Some(marker) => {
-            unfit.push(format!("problem {}: it contains {marker}, which ends or begins a turn for this model; take it out", p.id));
+    set.problems.retain(|p| match fits(policy, p) {
+        Err(reason) => {
+            unfit.push(format!("problem {}: {reason}", p.id));
             false
         }
-        None => true,
+        Ok(()) => true,
     });
     if let (true, Some(first)) = (set.problems.is_empty(), unfit.first()) {
         return Err(TrainError::Unfit { spec: spec.to_owned(), of: unfit.len(), first: first.clone() });
@@ -96,10 +96,21 @@ pub fn load(policy: &Policy, spec: &str, limit: Option<usize>, config: &RunConfi
     Ok((pool, Loaded { spec: spec.to_owned(), problems, dropped, limit: config.max_prompt_tokens, refused, unfit }))
 }
 
-/// A control token of the base spelt out in what the model is shown: text that could forge a turn of the conversation.
+/// Whether this base can be asked a problem in this format, and offered its tools.
+fn fits(policy: &Policy, problem: &Problem) -> std::result::Result<(), String> {
+    offer::check(&problem.tools)?;
+    if let Some(marker) = marker(policy, problem) {
+        return Err(format!("it contains {marker}, which ends or begins a turn for this model; take it out"));
+    }
+    format::can_write(policy.format, problem)
+}
+
+/// A control token of the base spelt out in what the model is shown: text that could forge a turn of the conversation. Looked for in
+/// the problem's own words only: those of the format and of the template may hold such tokens.
 fn marker<'a>(policy: &'a Policy, problem: &Problem) -> Option<&'a str> {
     let tokenizer = &policy.base.tokenizer;
-    format::render(policy.format, problem).iter().find_map(|m| tokenizer.marker_in(&m.content))
+    let says = problem.messages.iter().find_map(|m| tokenizer.marker_in(&m.content));
+    says.or_else(|| problem.tools.iter().flat_map(format::shown).find_map(|text| tokenizer.marker_in(&text)))
 }
 
 /// As many problems as a run meets, so that a generated set repeats none; none (= all rows) for files.

@@ -39,6 +39,21 @@ pub(crate) const FIELDS: &[Field] = &[
     field("Data", "tasks", "Learned from", "Task set whose problems are sampled; your own come in by Task sets.", Tasks),
     field("Data", "eval_tasks", "Measured on", "Held-out problems, never learned from.", Tasks),
     field("Data", "max_prompt_tokens", "Longest prompt, tokens", "Longer problems are dropped and counted.", Number),
+    more(
+        "Data",
+        "format",
+        "Format of calls",
+        "How tools are shown and calls written; bare_json suits a model that was taught none of the others.",
+        Choice(&["bare_json", "hermes", "smollm2", "llama_json", "pythonic", "functiongemma", "lfm2", "mistral"]),
+    ),
+    more(
+        "Data",
+        "tool_listing",
+        "Tools listed as",
+        "auto: as the model's own chat template does where it can; json: schemas; signature: one short line each.",
+        Choice(&["auto", "json", "signature"]),
+    ),
+    more("Data", "worked_examples", "Worked examples", "In every prompt, 0 to 3. Empty = 3 for bare_json, else none.", Number),
     more("Data", "seed", "Seed", "The same config and seed give the same run.", Number),
     field(
         "Reward",
