@@ -3,6 +3,7 @@
 //! In: parsed arguments, the data directory, a [`Ui`]. Out: an exit code. What a command does is done by the crates below;
 //! here arguments become calls and results become lines.
 
+pub mod audit;
 pub mod bfcl;
 pub mod demo;
 pub mod eval;
@@ -10,6 +11,7 @@ pub mod export;
 pub mod lines;
 pub mod model;
 pub mod runs;
+pub mod score;
 pub mod serve;
 pub mod signals;
 pub mod source;

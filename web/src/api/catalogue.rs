@@ -51,7 +51,7 @@ pub(crate) async fn recipes(State(app): State<App>) -> Json<Vec<RecipeView>> {
 /// Specs of the task sets that a run may name
 #[utoipa::path(get, path = "/api/v1/tasksets", responses((status = 200, body = [String])))]
 pub(crate) async fn task_sets(State(app): State<App>) -> Json<Vec<String>> {
-    let own = ["starter", "starter:held-out"].map(str::to_owned).into_iter();
+    let own = tasks::spec::Generated::ALL.map(|g| g.name().to_owned()).into_iter();
     Json(own.chain(uploads(&app).into_iter().map(|n| format!("file:{n}"))).collect())
 }
 

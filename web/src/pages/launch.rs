@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use whetstone_domain::RunConfig;
+use whetstone_tooluse::tasks::spec::Generated;
 
 use super::fields::{FIELDS, Input};
 use super::{Frame, show, theme};
@@ -171,8 +172,8 @@ fn page(
             Input::Choice(all) => all.iter().map(|c| (*c).to_owned()).collect(),
             Input::Flag => vec!["false".into(), "true".into()],
             Input::Model => std::iter::once(String::new()).chain(app.models.iter().cloned()).collect(),
-            Input::Tasks => ["starter", "starter:held-out"]
-                .map(str::to_owned)
+            Input::Tasks => Generated::ALL
+                .map(|g| g.name().to_owned())
                 .into_iter()
                 .chain(uploads(app).into_iter().map(|n| format!("file:{n}")))
                 .collect(),
