@@ -37,7 +37,7 @@ pub fn stored_name(path: &Path, data: &Path) -> String {
 
 /// A task-set spec whose file, if it names one, is found from any directory.
 pub fn absolute_spec(spec: &str) -> String {
-    let found = Spec::parse(spec).ok().and_then(|s| s.map_paths(std::path::absolute).ok());
+    let found = Spec::parse(spec).ok().and_then(|s| s.map_paths(|path| std::path::absolute(path)).ok());
     // what is no spec stays as it was typed, for the message
     found.map_or_else(|| spec.trim().to_owned(), |s| s.to_string())
 }
