@@ -72,8 +72,14 @@ struct Sums {
     of_calls: (usize, f64),
 }
 
-/// Earnings of one problem by policy, with whether the text is right.
-type Earned = BTreeMap<Policy, (f64, bool)>;
+/// What one policy wrote for one problem.
+struct Answer {
+    text: String,
+    reward: f64,
+    right: bool,
+}
+
+type Earned = BTreeMap<Policy, Answer>;
 
 /// Lets every policy answer every problem. `score` is given a problem, a text and its outcome; `graded` asks for a strict climb.
 pub fn audit<E>(
@@ -92,7 +98,6 @@ pub fn audit<E>(
             let parse = format::parse(format, &text);
             let outcome = outcome::judge(problem, &text, &parse, StopReason::Eos);
             let reward = score(problem, &text, outcome)?;
-            earned.insert(policy, (reward, outcome.is_correct()));
             let sum = sums.entry(policy).or_default();
             sum.problems += 1;
             sum.reward += reward;
@@ -100,8 +105,9 @@ pub fn audit<E>(
             if !problem.expected.is_no_call() {
                 sum.of_calls = (sum.of_calls.0 + 1, sum.of_calls.1 + reward);
             }
+            earned.insert(policy, Answer { text, reward, right: outcome.is_correct() });
         }
-        if earned.get(&Policy::Gold).is_some_and(|(_, right)| *right) {
+        if earned.get(&Policy::Gold).is_some_and(|gold| gold.right) {
             rules.check(problem, &earned);
         } else {
             gold_not_right.push(problem.id.clone());
@@ -147,22 +153,25 @@ impl Rules {
     }
 
     fn check(&mut self, problem: &Problem, earned: &Earned) {
-        let Some(&(best, _)) = earned.get(&Policy::Gold) else { return };
-        for (policy, &(reward, right)) in earned {
-            if !right && reward > best - SAME {
+        let Some(gold) = earned.get(&Policy::Gold) else { return };
+        for (policy, answer) in earned {
+            if !answer.right && answer.reward > gold.reward - SAME {
                 let pair = format!("{} earns no less than {}", policy.name(), Policy::Gold.name());
-                self.note("gold_is_not_the_maximum", pair, &problem.id, reward, best);
+                self.note("gold_is_not_the_maximum", pair, &problem.id, answer.reward, gold.reward);
             }
         }
-        // the ladder stands only where every rung is another text and all but the last are wrong
-        let rungs: Vec<_> = LADDER.iter().filter_map(|p| earned.get(p).map(|&(reward, right)| (*p, reward, right))).collect();
-        if rungs.len() < LADDER.len() || rungs[..rungs.len() - 1].iter().any(|r| r.2) {
+        // the ladder stands only where every rung but the last is wrong
+        let rungs: Vec<(Policy, &Answer)> = LADDER.iter().filter_map(|p| earned.get(p).map(|answer| (*p, answer))).collect();
+        if rungs.len() < LADDER.len() || rungs[..rungs.len() - 1].iter().any(|(_, answer)| answer.right) {
             return;
         }
         self.ladder_problems += 1;
         for pair in rungs.windows(2) {
-            let ((low, a, _), (high, b, _)) = (pair[0], pair[1]);
-            if a > b + SAME {
+            let ((low, Answer { text: below, reward: a, .. }), (high, Answer { text: above, reward: b, .. })) = (pair[0], pair[1]);
+            let (a, b) = (*a, *b);
+            if below == above {
+                // of a single argument, junk is the one wrong value
+            } else if a > b + SAME {
                 self.note("decreasing", format!("{} earns more than {}", low.name(), high.name()), &problem.id, a, b);
             } else if self.graded && a > b - SAME {
                 self.note("not_strictly_increasing", format!("{} earns as much as {}", low.name(), high.name()), &problem.id, a, b);

@@ -80,7 +80,7 @@ fn call(name: &str, arguments: Map<String, Value>) -> ToolCall {
     ToolCall { name: name.to_owned(), arguments }
 }
 
-/// What the policies that apply to a problem would write; no two texts are the same.
+/// What the policies that apply to a problem would write, garbage first, gold last.
 pub fn texts(format: Format, problem: &Problem) -> Vec<(Policy, String)> {
     let gold = matching::canonical(problem);
     let write = |calls: &[ToolCall]| format::write(format, calls);
@@ -119,19 +119,13 @@ pub fn texts(format: Format, problem: &Problem) -> Vec<(Policy, String)> {
         invented[0].arguments.insert("invented".to_owned(), json!(1));
         out.push((Policy::InventedArgument, write(&invented)));
         out.push((Policy::GoldTwice, write(&[gold.clone(), gold.clone()].concat())));
-        out.push((Policy::NumbersAsStrings, write(&changed(&gold, Value::is_number, |v| Value::from(v.to_string())))));
+        if gold.iter().any(|c| c.arguments.values().any(Value::is_number)) {
+            out.push((Policy::NumbersAsStrings, write(&changed(&gold, Value::is_number, |v| Value::from(v.to_string())))));
+        }
         out.push((Policy::GoldWithProse, format!("{right} I hope this helps.")));
     }
-    out.sort_by_key(|(policy, _)| std::cmp::Reverse(*policy));
-    let mut kept: Vec<(Policy, String)> = Vec::new();
-    for (policy, text) in out {
-        // the higher rung keeps a text that two policies write
-        if kept.iter().all(|(_, t)| *t != text) {
-            kept.push((policy, text));
-        }
-    }
-    kept.reverse();
-    kept
+    out.sort_by_key(|(policy, _)| *policy);
+    out
 }
 
 /// The beginning of a call, then nonsense.

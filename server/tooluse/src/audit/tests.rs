@@ -31,6 +31,8 @@ fn every_built_in_reward_climbs_from_garbage_to_gold() {
         let gold = report.policies.last().expect("rows");
         assert!(gold.policy == Policy::Gold && gold.accuracy == 1.0);
         assert!(report.policies.iter().all(|r| r.policy == Policy::Gold || r.reward < gold.reward), "{name}: {:#?}", report.policies);
+        let row = |policy: Policy| report.policies.iter().find(|r| r.policy == policy).expect("a row");
+        assert_eq!(row(Policy::FirstToolEmpty).problems, 200, "a cheap trick is tried on every problem");
     }
 }
 
@@ -62,12 +64,12 @@ fn rewards_that_pay_for_the_wrong_thing_are_named() {
 }
 
 #[test]
-fn policies_never_write_the_same_text_twice_and_gold_is_right() {
+fn every_policy_answers_once_and_gold_comes_last() {
     for problem in problems() {
         let texts = policies::texts(Format::BareJson, &problem);
-        let distinct: std::collections::HashSet<_> = texts.iter().map(|(_, t)| t).collect();
+        let distinct: std::collections::BTreeSet<_> = texts.iter().map(|(p, _)| p).collect();
         assert_eq!(distinct.len(), texts.len(), "{texts:?}");
-        assert!(texts.iter().any(|(p, _)| *p == Policy::Gold) && texts.iter().any(|(p, _)| *p == Policy::WorkedExample));
+        assert!(texts.last().is_some_and(|(p, _)| *p == Policy::Gold) && texts.iter().any(|(p, _)| *p == Policy::WorkedExample));
         assert!(texts.len() >= if problem.expected.is_no_call() { 5 } else { 10 }, "{texts:?}");
     }
 }

@@ -113,9 +113,10 @@ impl SealTools {
         Tool { name: name.to_owned(), description: String::new(), parameters: json!({"type": "object", "properties": properties}) }
     }
 
-    /// The tools of a row: those it calls, and the next ones of the file.
+    /// The tools of a row: those it calls, and others of the file.
     fn offered(&self, called: &[String]) -> Vec<Tool> {
-        let first = called.first().and_then(|c| self.order.iter().position(|o| o == c)).unwrap_or(0);
+        // tools that stand together in the file often do the same: from half a file further on
+        let first = called.first().and_then(|c| self.order.iter().position(|o| o == c)).unwrap_or(0) + self.order.len() / 2;
         let others = self.order.iter().cycle().skip(first).take(self.order.len()).filter(|o| !called.contains(o));
         let mut names: Vec<&String> = called.iter().chain(others.take(SEAL_OTHERS)).collect();
         names.sort();

@@ -26,12 +26,11 @@ pub(super) fn pools() -> BTreeMap<String, Vec<Choice>> {
     ])
 }
 
-const CURRENCIES: [(&str, &str); 8] = [
+const CURRENCIES: [(&str, &str); 7] = [
     ("EUR", "euros"),
     ("USD", "US dollars"),
     ("GBP", "British pounds"),
     ("CHF", "Swiss francs"),
-    ("JPY", "yen"),
     ("PLN", "zloty"),
     ("CAD", "Canadian dollars"),
     ("NOK", "Norwegian kroner"),

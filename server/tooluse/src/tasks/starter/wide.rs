@@ -240,8 +240,7 @@ fn join(parts: &[Part], draw: &mut Draw) -> String {
     match (&texts[..], style) {
         ([a, b], 0) => format!("Two things. {a} {b}"),
         ([a, b], 1) => small(b).map_or_else(|| format!("{a} {b}"), |b| format!("{a} Also, {b}")),
-        ([a, b], 2) if questions => small(b).map_or_else(|| format!("{a} {b}"), |b| format!("{a} And {b}")),
-        ([a, b], 2) if wishes => small(b).map_or_else(|| format!("{a} {b}"), |b| format!("{a} After that, {b}")),
+        ([a, b], 2) if questions || wishes => small(b).map_or_else(|| format!("{a} {b}"), |b| format!("{a} And {b}")),
         ([a, b], 3) => format!("First: {a} Second: {b}"),
         ([a, b, c], 0) => format!("Three things. {a} {b} {c}"),
         ([a, b, c], 1) => small(c).map_or_else(|| format!("{a} {b} {c}"), |c| format!("{a} {b} And finally, {c}")),
