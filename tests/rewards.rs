@@ -41,7 +41,7 @@ fn a_check_counts_a_models_tokens() {
     let model = lab.model();
     let ran = lab.run(&["tasks", "check", "file:train.jsonl", "--model", model.to_str().unwrap(), "--json"]).ok();
     let (tokens, characters) = (&ran.objects()[0]["prompt_tokens"], &ran.objects()[0]["data"]["prompt_characters"]);
-    assert!(tokens["median"].as_u64() > Some(10) && tokens["max"].as_u64() <= characters["max"].as_u64(), "{tokens} {characters}");
+    assert!(tokens["min"].as_u64() > Some(100) && tokens["max"].as_u64() >= tokens["median"].as_u64(), "{tokens} {characters}");
 }
 
 #[test]
@@ -100,11 +100,13 @@ fn predictions_of_any_model_are_scored_line_by_line_in_order() {
 fn a_run_learns_from_a_composition_and_keeps_it() {
     let lab = Lab::new();
     lab.write("climb.toml", CLIMB);
-    let ran = lab.train(&["--set", "reward=file:climb.toml", "--set", "warm_start.steps=0", "--json"]).ok();
+    let ran = lab
+        .train(&["--set", "reward=file:climb.toml", "--set", "warm_start.steps=0", "--set", "eval_problems=0", "--steps", "2", "--json"])
+        .ok();
     std::fs::remove_file(lab.path("climb.toml")).unwrap();
     let steps: Vec<Value> = ran.objects().into_iter().filter(|o| o.to_string().contains("rewards/dense/mean")).collect();
     assert!(!steps.is_empty(), "{}", ran.stdout);
-    let run = lab.run(&["runs", "list", "--json"]).ok().objects()[0]["id"].as_str().unwrap().to_owned();
+    let run = lab.run(&["runs", "list", "--json"]).ok().objects()[0]["run"].as_str().unwrap().to_owned();
     let stored = lab.run(&["runs", "show", &run, "--json"]).ok().stdout;
     assert!(stored.contains("\"composition\":{\"part\":[{\"use\":\"dense\"") && stored.contains("file:climb.toml"), "{stored}");
 }
@@ -115,10 +117,12 @@ fn a_run_learns_from_a_program_and_ends_with_the_reason_when_it_fails() {
     let script = "while read -r line; do\n  id=$(echo \"$line\" | sed 's/^{\"id\":\\([0-9]*\\).*/\\1/')\n  \
                   echo \"{\\\"id\\\": $id, \\\"reward\\\": 0.$((id % 7)), \\\"parts\\\": {\\\"luck\\\": 1.5}}\"\ndone\n";
     lab.write("mine.sh", script);
-    let ran = lab.train(&["--set", "reward=command:sh mine.sh", "--set", "warm_start.steps=0", "--json"]).ok();
+    let ran = lab
+        .train(&["--set", "reward=command:sh mine.sh", "--set", "warm_start.steps=0", "--set", "eval_problems=0", "--steps", "2", "--json"])
+        .ok();
     assert!(ran.stdout.contains("rewards/luck/mean"), "{}", ran.stdout);
     lab.write("dies.sh", "exit 3\n");
-    lab.train(&["--set", "reward=command:sh dies.sh", "--set", "warm_start.steps=0"]).refused(&[
+    lab.train(&["--set", "reward=command:sh dies.sh", "--set", "warm_start.steps=0", "--set", "eval_problems=0"]).refused(&[
         "sh dies.sh",
         "exit status: 3",
         "twice in a row",
@@ -135,7 +139,7 @@ fn rows_of_others_are_learned_from_and_mixed() {
     };
     lab.write("openai.jsonl", &(0..8).map(|i| openai(i) + "\n").collect::<String>());
     let spec = "mix:1*file:openai.jsonl+3*file:train.jsonl#order=difficulty";
-    let ran = lab.train(&["--tasks", spec, "--steps", "1", "--set", "warm_start.steps=0"]).ok();
+    let ran = lab.train(&["--tasks", spec, "--steps", "1", "--set", "warm_start.steps=0", "--set", "eval_problems=0"]).ok();
     assert!(ran.stderr.contains("training problems: 32 from mix:1*file:/"), "{}", ran.stderr);
     lab.write("two.jsonl", &problems("t", 3));
     lab.run(&["tasks", "show", "mix:1*starter+x*file:two.jsonl"]).refused(&["is no task set"]);

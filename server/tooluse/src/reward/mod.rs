@@ -7,6 +7,7 @@
 mod compose;
 pub mod dense;
 mod explain;
+mod pairs;
 pub mod paper;
 pub mod shaping;
 pub mod similarity;

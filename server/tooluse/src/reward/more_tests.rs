@@ -125,6 +125,11 @@ fn toolrl_gives_what_its_formula_gives() {
     close(of(&one, &gold), 4.0);
     // twice: names 1/2, then a whole call: 3.5 of 4
     close(of(&one, &[gold.clone(), gold.clone()].concat()), 1.0 + 6.0 * 3.5 / 4.0 - 3.0);
+    // the better of two pairings, whatever the order of the calls: names 1, keys and values 1 + 0 and 1 + 2, of 1 + 2 + 3
+    let same = problem(&[("f", json!({"city": "Oslo"})), ("f", json!({"city": "Oslo", "n": 3}))]);
+    for calls in [[json!({"city": "x"}), json!({"city": "Oslo", "n": 3})], [json!({"city": "Oslo", "n": 3}), json!({"city": "x"})]] {
+        close(of(&same, &calls.map(|arguments| call("f", arguments))), 1.0 + 6.0 * 5.0 / 6.0 - 3.0);
+    }
     // the bug of the authors' code: there both of these earned 0
     let none = problem(&[]);
     close(toolrl(&none, "[]"), 4.0);

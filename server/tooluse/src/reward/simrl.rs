@@ -6,10 +6,10 @@
 //! counts 1, and arguments that may be left out count only where they were written.
 
 use serde_json::Value;
-use whetstone_domain::{ExpectedCall, Outcome, ToolCall};
+use whetstone_domain::{Outcome, ToolCall};
 
-use super::Scored;
-use crate::matching::{self, Verdict, python};
+use super::{Scored, pairs};
+use crate::matching::{self, ArgumentVerdict, Verdict, python};
 
 /// The only part.
 pub const WEIGHTS: [(&str, f64); 1] = [("similarity", 1.0)];
@@ -30,8 +30,9 @@ pub(super) fn value(scored: &Scored<'_>) -> f64 {
     if scored.outcome.is_correct() || (expected.is_empty() && calls.is_empty()) {
         return 1.0;
     }
-    let (sum, matched) = best_pairs(scored, expected, calls);
-    sum / (expected.len() + calls.len() - matched).max(1) as f64
+    let pairs = pairs::best(scored, calls, likeness);
+    let sum: f64 = pairs.iter().map(|p| p.score).sum();
+    sum / (expected.len() + calls.len() - pairs.len()).max(1) as f64
 }
 
 /// A name or key that no offered tool has.
@@ -45,28 +46,9 @@ pub(super) fn unknown(scored: &Scored<'_>, calls: &[ToolCall]) -> Option<String>
     })
 }
 
-/// Sum of likeness over pairs of the same tool, most alike first, and their number.
-fn best_pairs(scored: &Scored<'_>, expected: &[ExpectedCall], calls: &[ToolCall]) -> (f64, usize) {
-    let mut pairs: Vec<(f64, usize, usize)> = Vec::new();
-    for (e, wanted) in expected.iter().enumerate() {
-        let same = calls.iter().enumerate().filter(|(_, c)| c.name == wanted.name);
-        pairs.extend(same.map(|(p, call)| (likeness(scored, wanted, call), e, p)));
-    }
-    pairs.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let (mut sum, mut used) = (0.0, Vec::new());
-    for (like, e, p) in pairs {
-        if used.iter().all(|&(f, q)| f != e && q != p) {
-            sum += like;
-            used.push((e, p));
-        }
-    }
-    (sum, used.len())
-}
-
-fn likeness(scored: &Scored<'_>, expected: &ExpectedCall, call: &ToolCall) -> f64 {
-    let verdicts = matching::judge_call(scored.problem, expected, call);
+fn likeness(verdicts: &[ArgumentVerdict]) -> f64 {
     let union = verdicts.iter().filter(|a| a.verdict != Verdict::LeftOut).count();
-    let one = |a: &matching::ArgumentVerdict| match (a.verdict, &a.expected, &a.produced) {
+    let one = |a: &ArgumentVerdict| match (a.verdict, &a.expected, &a.produced) {
         (Verdict::Right, ..) => 1.0,
         (_, Some(accepted), Some(written)) => accepted.values.iter().map(|v| alike(v, written)).fold(0.0, f64::max),
         _ => 0.0,

@@ -1,14 +1,15 @@
 //! Reward `toolrl` (arXiv 2504.13958): format 0 or 1, and correctness `6 S / Smax - 3` in [-3, 3].
 //!
 //! `S` = Jaccard of the tools' names + over the expected calls, Jaccard of the argument names + number of right values;
-//! `Smax` = 1 + calls + arguments expected. Calls are paired first come, best served, as the authors' code does; calls that are all
-//! right are worth the maximum. Unlike that code, a problem that expects no call earns the maximum for making none and the minimum
+//! `Smax` = 1 + calls + arguments expected. Calls of the same tool are paired best first; calls that are all right are worth the
+//! maximum. Unlike that code, a problem that expects no call earns the maximum for making none and the minimum
 //! for any: there every answer earned 0, which teaches never to abstain. Arguments that may be left out count only where written.
 
-use whetstone_domain::{Outcome, ToolCall, config::ToolrlGrading};
+use whetstone_domain::{ExpectedCall, Outcome, ToolCall, config::ToolrlGrading};
 
 use super::Scored;
-use crate::matching::{self, CallExplanation, Verdict};
+use super::pairs::{self, Pair};
+use crate::matching::{ArgumentVerdict, Verdict};
 
 /// Parts and weights.
 pub const WEIGHTS: [(&str, f64); 2] = [("format", 1.0), ("correctness", 1.0)];
@@ -35,30 +36,39 @@ fn share(grading: ToolrlGrading, scored: &Scored<'_>, calls: &[ToolCall]) -> f64
     if grading == ToolrlGrading::Coarse || expected == 0 || calls.is_empty() {
         return 0.0;
     }
-    let explanation = matching::explain(scored.problem, calls);
-    let pairs = || explanation.calls.iter().filter(|c| c.expected.is_some() && c.produced.is_some());
-    let met = pairs().count();
-    let names = met as f64 / (expected + calls.len() - met) as f64;
-    if grading == ToolrlGrading::Intermediate {
-        let whole = pairs().filter(|c| c.right() == c.total()).count();
-        return (names + whole as f64) / (1 + expected) as f64;
-    }
-    let of_calls: f64 = pairs().map(|c| keys(c) + c.right() as f64).sum();
-    let wanted: usize = explanation.calls.iter().map(|c| wanted(scored, c)).sum();
-    (names + of_calls) / (1 + expected + wanted) as f64
+    let whole =
+        |verdicts: &[ArgumentVerdict]| f64::from(u8::from(verdicts.iter().all(|a| matches!(a.verdict, Verdict::Right | Verdict::LeftOut))));
+    let graded = |verdicts: &[ArgumentVerdict]| keys(verdicts) + count(verdicts, |a| a.verdict == Verdict::Right);
+    let pairs = match grading {
+        ToolrlGrading::Intermediate => pairs::best(scored, calls, whole),
+        _ => pairs::best(scored, calls, graded),
+    };
+    let names = pairs.len() as f64 / (expected + calls.len() - pairs.len()) as f64;
+    let of_calls: f64 = pairs.iter().map(|p| p.score).sum();
+    let most = match grading {
+        ToolrlGrading::Intermediate => 1.0 + expected as f64,
+        _ => 1.0 + expected as f64 + wanted(scored, &pairs),
+    };
+    (names + of_calls) / most
+}
+
+fn count(verdicts: &[ArgumentVerdict], which: impl Fn(&ArgumentVerdict) -> bool) -> f64 {
+    verdicts.iter().filter(|a| which(a)).count() as f64
 }
 
 /// Jaccard of the argument names.
-fn keys(pair: &CallExplanation) -> f64 {
-    let shared = pair.arguments.iter().filter(|a| matches!(a.verdict, Verdict::Right | Verdict::WrongType | Verdict::WrongValue)).count();
-    if pair.total() == 0 { 1.0 } else { shared as f64 / pair.total() as f64 }
+fn keys(verdicts: &[ArgumentVerdict]) -> f64 {
+    let shared = count(verdicts, |a| matches!(a.verdict, Verdict::Right | Verdict::WrongType | Verdict::WrongValue));
+    let union = count(verdicts, |a| a.verdict != Verdict::LeftOut);
+    if union == 0.0 { 1.0 } else { shared / union }
 }
 
-/// Arguments that the expected call has: those it must have, and those it may have that were written.
-fn wanted(scored: &Scored<'_>, pair: &CallExplanation) -> usize {
-    match (pair.expected, pair.produced) {
-        (Some(_), Some(_)) => pair.arguments.iter().filter(|a| a.expected.is_some() && a.verdict != Verdict::LeftOut).count(),
-        (Some(e), None) => scored.problem.expected.calls[e].arguments.iter().filter(|(_, a)| !a.optional).count(),
-        (None, _) => 0,
-    }
+/// Arguments of the expected calls: those that must be given, and those that may be and were.
+fn wanted(scored: &Scored<'_>, pairs: &[Pair]) -> f64 {
+    let calls = scored.problem.expected.calls.iter().enumerate();
+    let of_call = |(e, call): (usize, &ExpectedCall)| match pairs.iter().find(|p| p.expected == e) {
+        Some(pair) => count(&pair.verdicts, |a| a.expected.is_some() && a.verdict != Verdict::LeftOut),
+        None => call.arguments.iter().filter(|(_, a)| !a.optional).count() as f64,
+    };
+    calls.map(of_call).sum()
 }
