@@ -134,8 +134,8 @@ fn rows_of_others_are_learned_from_and_mixed() {
     let lab = Lab::new();
     let openai = |i: usize| {
         let p = problem(&format!("o-{i}"), i);
-        let call = json!({"name": p["expected"][0]["name"], "arguments": p["expected"][0]["arguments"]});
-        json!({"id": p["id"], "tools": p["tools"], "messages": [p["messages"][0], {"role": "assistant", "tool_calls": [call]}]}).to_string()
+        json!({"id": p["id"], "tools": p["tools"], "messages": [p["messages"][0], {"role": "assistant", "tool_calls": p["expected"]}]})
+            .to_string()
     };
     lab.write("openai.jsonl", &(0..8).map(|i| openai(i) + "\n").collect::<String>());
     let spec = "mix:1*file:openai.jsonl+3*file:train.jsonl#order=difficulty";
