@@ -12,10 +12,13 @@ use super::jsonl::{self, Bad};
 use super::spec::FileFormat;
 use super::{Refusal, Row, TaskError, foreign, lines};
 
+/// A line as a JSON object, or what is wrong with it.
+type Line = Result<Map<String, Value>, Bad>;
+
 /// Reads a task file.
 pub(super) fn read(path: &Path, format: Option<FileFormat>) -> Result<Vec<Result<Row, Refusal>>, TaskError> {
     let file = path.display().to_string();
-    let mut read: Vec<(usize, Result<Map<String, Value>, Bad>)> = Vec::new();
+    let mut read: Vec<(usize, Line)> = Vec::new();
     lines::for_each(path, |line, text| {
         let value = text.map_err(|reason| ("row".into(), reason)).and_then(jsonl::value);
         read.push((line, value.and_then(|v| jsonl::object(v, "row"))));
@@ -25,7 +28,7 @@ pub(super) fn read(path: &Path, format: Option<FileFormat>) -> Result<Vec<Result
     if format == FileFormat::Seal {
         read.iter().filter_map(|(_, row)| row.as_ref().ok()).for_each(|row| known.learn(row));
     }
-    let one = |(line, row): (usize, Result<Map<String, Value>, Bad>)| {
+    let one = |(line, row): (usize, Line)| {
         let problem = row.and_then(|row| made(format, row, line, &known));
         match problem {
             Ok(problem) => Ok(Row { file: file.clone(), line, problem }),
