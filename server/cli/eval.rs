@@ -33,7 +33,7 @@ pub struct EvalArgs {
     /// Adapter in peft's format: a folder, or a zip of one
     #[arg(long, value_name = "DIR|ZIP")]
     adapter: Option<PathBuf>,
-    /// Task set: starter, starter:held-out, file:PATH, bfcl:CATEGORY
+    /// Task set, e.g. starter:held-out, file:PATH, bfcl:CATEGORY; see `whetstone tasks --help`
     #[arg(long, value_name = "SPEC")]
     tasks: String,
     /// At most so many problems, from the start

@@ -3,6 +3,7 @@
 //! In: parsed arguments, the data directory, a [`Ui`]. Out: an exit code. What a command does is done by the crates below;
 //! here arguments become calls and results become lines.
 
+pub mod audit;
 pub mod bench;
 pub mod bfcl;
 pub mod demo;
@@ -11,6 +12,7 @@ pub mod export;
 pub mod lines;
 pub mod model;
 pub mod runs;
+pub mod score;
 pub mod serve;
 pub mod signals;
 pub mod source;

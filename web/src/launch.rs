@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use whetstone_domain::RunConfig;
 use whetstone_store::{LaunchKey, Launched, NewRun, RunRow};
 use whetstone_tooluse::Rewarder;
+use whetstone_tooluse::tasks::spec::Generated;
 
 use crate::App;
 use crate::problem::{FieldError, Problem};
@@ -113,11 +114,12 @@ fn task_spec(app: &App, spec: &str) -> Result<String, String> {
     let spec = spec.trim();
     let Some(name) = spec.strip_prefix("file:") else {
         return match spec {
-            "" | "starter" | "starter:held-out" => Ok(spec.into()),
+            "" => Ok(spec.into()),
+            made if Generated::named(made).is_some() => Ok(spec.into()),
             bfcl if bfcl.strip_prefix("bfcl:").is_some_and(|c| c.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')) => {
                 Ok(bfcl.into())
             }
-            _ => Err("is no task set: take starter, starter:held-out, bfcl:CATEGORY, or file:NAME of an uploaded one".into()),
+            _ => Err("is no task set: take starter, starter:held-out, starter:wide, starter:wide-held-out, bfcl:CATEGORY, or file:NAME of an uploaded one".into()),
         };
     };
     // a run that is cloned names the path that an upload was given

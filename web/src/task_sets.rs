@@ -11,7 +11,8 @@ use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 use whetstone_domain::Problem as Task;
-use whetstone_tooluse::tasks::{self, HELD_OUT_PROBLEMS, LoadOptions, Refusal, STARTER_PROBLEMS, TaskError, TaskSet};
+use whetstone_tooluse::tasks::spec::Generated;
+use whetstone_tooluse::tasks::{self, HELD_OUT_PROBLEMS, LoadOptions, Refusal, TaskError, TaskSet};
 
 use crate::App;
 use crate::problem::{FieldError, Problem};
@@ -41,7 +42,7 @@ pub(crate) fn uploads(app: &App) -> Vec<String> {
 
 /// Specs of the sets that a run may name.
 pub(crate) fn specs(app: &App) -> Vec<String> {
-    let own = ["starter", "starter:held-out"].map(str::to_owned).into_iter();
+    let own = Generated::ALL.map(|g| g.name().to_owned()).into_iter();
     own.chain(uploads(app).into_iter().map(|n| format!("file:{n}"))).collect()
 }
 
@@ -62,10 +63,9 @@ pub(crate) async fn look(app: &App, spec: &str, seed: u64, most: usize) -> Resul
             "There is no such task set here. Those of BFCL are shown by the command line: whetstone tasks show bfcl:CATEGORY.",
         )
     };
-    let (place, total) = match spec {
-        "starter" => (spec.to_owned(), Some(STARTER_PROBLEMS)),
-        "starter:held-out" => (spec.to_owned(), Some(HELD_OUT_PROBLEMS)),
-        _ => {
+    let (place, total) = match Generated::named(spec) {
+        Some(made) => (spec.to_owned(), Some(made.problems())),
+        None => {
             let name = spec.strip_prefix("file:").ok_or_else(unknown)?;
             let path = task_file(app, name).filter(|p| p.is_file()).ok_or_else(unknown)?;
             (format!("file:{}", path.display()), None)

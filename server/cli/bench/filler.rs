@@ -152,7 +152,8 @@ fn group(rewarder: &Rewarder, problem: &Problem, step: usize, index: usize) -> G
         n if n == rollouts.len() => GroupClass::AllCorrect,
         _ => GroupClass::Tied,
     };
-    let said: String = format::render(Format::BareJson, problem)
+    let said: String = format::render(format::Style::of(Format::BareJson), false, problem)
+        .messages
         .iter()
         .map(|m| format!("<|im_start|>{}\n{}<|im_end|>\n", m.role.as_str(), m.content))
         .collect();

@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::reward_choice::{ComposedPart, Composition, Ramp, RewardName, ToolrlGrading, Weight};
+
 /// A value out of its range, with its place and the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{pointer}: {detail}")]
@@ -60,18 +62,6 @@ pub enum ArgDenominator {
     Expected,
     /// Expected and produced ones: the default, because free inventions get invented.
     Union,
-}
-
-/// Which reward a run learns from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RewardName {
-    /// Additive, graded from the first token on: for models that rarely succeed.
-    Dense,
-    /// The paper's (arXiv 2509.04518): gate on JSON, then names and arguments.
-    Paper,
-    /// 1 when right by the matcher, else 0 (Tool-N1).
-    Strict,
 }
 
 /// Numbers that the frozen weights are multiplied in. Adapter, loss, optimiser and everything else is f32 in every mode.
@@ -174,7 +164,7 @@ impl Default for WarmStart {
 pub struct RunConfig {
     /// Name of a known model, or a folder or GGUF file; empty = whichever known model is present.
     pub model: String,
-    /// Task set that is learned from, as a spec: `starter`, `file:PATH`, `bfcl:CATEGORY`.
+    /// Task set that is learned from, as a spec: `starter`, `file:PATH`, a mix of several (`whetstone tasks --help`).
     pub tasks: String,
     /// Task set that is measured on and never learned from.
     pub eval_tasks: String,
@@ -189,7 +179,13 @@ pub struct RunConfig {
     pub reward: RewardName,
     /// "Total" of the argument share in the `paper` reward.
     pub arg_denominator: ArgDenominator,
-    /// Weights by part name that replace the reward's own; unknown names are refused.
+    /// How finely the `toolrl` reward grades calls that are not all right.
+    pub toolrl_grading: ToolrlGrading,
+    /// The parts of a composed reward; read from the file where `reward` is `file:PATH`, so that a run keeps what it began with.
+    pub composition: Option<Composition>,
+    /// Time that a `command:` reward may take for one answer, > 0, seconds.
+    pub reward_timeout: f64,
+    /// Weights by part name that replace the reward's own, or add `truncation`, `repetition`, `length_cap`; unknown names are refused.
     pub reward_weights: std::collections::BTreeMap<String, f64>,
     /// Seed of everything drawn; the same config gives the same run.
     pub seed: u64,
@@ -269,6 +265,9 @@ impl Default for RunConfig {
             worked_examples: None,
             reward: RewardName::Dense,
             arg_denominator: ArgDenominator::Union,
+            toolrl_grading: ToolrlGrading::Refined,
+            composition: None,
+            reward_timeout: 10.0,
             reward_weights: std::collections::BTreeMap::new(),
             seed: 0,
             steps: 150,
@@ -328,6 +327,7 @@ impl RunConfig {
             "worked_examples",
             "must be between 0 and 3: there are no more of them",
         );
+        check(positive(self.reward_timeout) && self.reward_timeout <= 3600.0, "reward_timeout", "must be above 0 and at most 3600 seconds");
         for (name, weight) in &self.reward_weights {
             check(weight.is_finite(), &format!("reward_weights.{name}"), "must be a finite number");
         }

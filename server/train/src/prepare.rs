@@ -7,12 +7,14 @@ use std::path::Path;
 
 use whetstone_domain::{Problem, Role, RunConfig};
 use whetstone_model::weights::Base;
+use whetstone_tooluse::format;
+use whetstone_tooluse::offer;
 use whetstone_tooluse::tasks::{self, LoadOptions, Refusal};
-use whetstone_tooluse::{Rewarder, format, offer};
 
 use crate::error::{Result, TrainError};
 use crate::policy::Policy;
 use crate::pool::Pool;
+use crate::scorer::Scorer;
 
 /// More generated problems than this are met again instead of made: by then the run has seen every phrasing.
 const MOST_GENERATED: usize = 20_000;
@@ -57,7 +59,7 @@ pub struct Report {
 
 /// Loads and tokenises what `config` names. `bfcl` is the unpacked wheel, where a spec needs it.
 pub fn prepare(config: &RunConfig, base: Base, bfcl: Option<&Path>) -> Result<(Ready, Report)> {
-    Rewarder::new(config)?; // weights of parts that the reward does not have are found before anything is loaded
+    Scorer::new(config)?; // weights of parts that the reward does not have are found before anything is loaded
     let policy = Policy::new(base, config)?;
     let learns = config.steps > 0 || config.warm_start.steps > 0;
     let (train, train_report) = if learns {
@@ -120,7 +122,7 @@ fn train_problems(c: &RunConfig) -> Option<usize> {
     let learned =
         w.steps.saturating_mul(w.problems_per_step).saturating_add(c.steps.saturating_mul(c.problems_per_step).saturating_mul(draws));
     let wanted = learned.saturating_add(if w.steps > 0 { w.eval_problems } else { 0 });
-    c.tasks.trim().starts_with("starter").then_some(wanted.clamp(1, MOST_GENERATED))
+    tasks::is_generated(&c.tasks).then_some(wanted.clamp(1, MOST_GENERATED))
 }
 
 fn overlap(train: &Pool, held_out: &Pool) -> usize {

@@ -3,13 +3,14 @@
 use whetstone_domain::{GroupClass, GroupRecord, Role, Rollout, RunConfig, StopReason, Turn};
 use whetstone_model::adapter::Adapter;
 use whetstone_model::generate::{Completion, Decoder, Sampling};
-use whetstone_tooluse::{Rewarder, format, outcome};
+use whetstone_tooluse::{format, outcome};
 
 use crate::advantage::mean_std;
 use crate::error::Result;
 use crate::policy::Policy;
 use crate::pool::Prepared;
 use crate::rng::{self, Use};
+use crate::scorer::Scorer;
 
 /// Samples G completions for every problem, [B][G]; none when `go_on` said no. `slot` numbers the first problem of the step,
 /// so that a replacement draws from streams of its own.
@@ -35,9 +36,17 @@ pub fn sample(
     Ok(Some(completions.chunks(g).map(<[_]>::to_vec).collect()))
 }
 
-/// Scores one problem's completions; advantages come later, from the whole batch.
-pub fn group(policy: &Policy, rewarder: &Rewarder, problem: &Prepared, completions: &[Completion], index: usize) -> GroupRecord {
-    let rollouts: Vec<Rollout> = completions.iter().enumerate().map(|(j, c)| score(policy, rewarder, problem, c, j)).collect();
+/// Scores one problem's completions at a 0-based step; advantages come later, from the whole batch.
+pub fn group(
+    policy: &Policy,
+    scorer: &mut Scorer,
+    step: usize,
+    problem: &Prepared,
+    completions: &[Completion],
+    index: usize,
+) -> Result<GroupRecord> {
+    let scored = completions.iter().enumerate().map(|(j, c)| score(policy, scorer, step, problem, c, j));
+    let rollouts: Vec<Rollout> = scored.collect::<Result<_>>()?;
     let rewards: Vec<f64> = rollouts.iter().map(|r| r.reward.total).collect();
     let (mean, std) = mean_std(&rewards);
     let right = rollouts.iter().filter(|r| r.outcome.is_correct()).count();
@@ -47,7 +56,7 @@ pub fn group(policy: &Policy, rewarder: &Rewarder, problem: &Prepared, completio
         0 => GroupClass::AllWrong,
         _ => GroupClass::Tied,
     };
-    GroupRecord {
+    Ok(GroupRecord {
         index,
         problem: problem.problem.clone(),
         prompt: problem.prompt.clone(),
@@ -56,17 +65,17 @@ pub fn group(policy: &Policy, rewarder: &Rewarder, problem: &Prepared, completio
         std,
         class,
         rollouts,
-    }
+    })
 }
 
-fn score(policy: &Policy, rewarder: &Rewarder, problem: &Prepared, c: &Completion, index: usize) -> Rollout {
+fn score(policy: &Policy, scorer: &mut Scorer, step: usize, problem: &Prepared, c: &Completion, index: usize) -> Result<Rollout> {
     let stop = c.stop.unwrap_or(StopReason::Length);
     let text = policy.text(&c.ids);
     let parse = format::parse(policy.format, &text);
     let outcome = outcome::judge(&problem.problem, &text, &parse, stop);
-    let reward = rewarder.score(&problem.problem, &text, &parse, outcome);
+    let reward = scorer.score(step, &problem.problem, &text, &parse, outcome)?;
     let whole = policy.base.tokenizer.decode(&c.ids, false);
-    Rollout {
+    Ok(Rollout {
         index,
         ids: c.ids.clone(),
         pieces: c.ids.iter().map(|&id| policy.base.tokenizer.piece(id)).collect(),
@@ -81,5 +90,5 @@ fn score(policy: &Policy, rewarder: &Rewarder, problem: &Prepared, c: &Completio
         reward,
         advantage: 0.0,
         effective: false,
-    }
+    })
 }

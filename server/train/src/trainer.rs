@@ -12,7 +12,6 @@ use whetstone_domain::{
     CheckpointRecord, EvaluationKind, EvaluationRecord, Event, GroupRecord, Phase, Prediction, RunConfig, RunState, StepRecord, stats,
 };
 use whetstone_model::adapter::Adapter;
-use whetstone_tooluse::Rewarder;
 
 use crate::advantage::advantages;
 use crate::batch::{Branch, Target};
@@ -24,6 +23,7 @@ use crate::metrics;
 use crate::optimizer::{AdamW, clip};
 use crate::policy::Policy;
 use crate::pool::{Pool, Prepared};
+use crate::scorer::Scorer;
 use crate::step::gradients;
 use crate::{rollout, warm_start};
 
@@ -70,7 +70,7 @@ pub enum Ending {
 /// Runs `job` to its end. Every event is handed to `emit`; `stop` is asked at least twice a second while tokens are made.
 pub fn train(job: Job, emit: &mut dyn FnMut(Event) -> Result<()>, stop: &mut dyn FnMut() -> bool) -> Result<Ending> {
     let config = job.config;
-    let rewarder = Rewarder::new(config)?;
+    let scorer = Scorer::new(config)?;
     let (learn, unseen) =
         if config.warm_start.steps > 0 { job.train.split(config.warm_start.eval_problems) } else { (job.train, Pool::default()) };
     let base = &job.policy.base;
@@ -86,7 +86,7 @@ pub fn train(job: Job, emit: &mut dyn FnMut(Event) -> Result<()>, stop: &mut dyn
         learn,
         unseen,
         held_out: job.held_out,
-        rewarder,
+        scorer,
         adapter: fresh,
         optimizer,
         counters,
@@ -140,7 +140,7 @@ struct Trainer<'a> {
     learn: Pool,
     unseen: Pool,
     held_out: Pool,
-    rewarder: Rewarder,
+    scorer: Scorer,
     adapter: Adapter,
     optimizer: AdamW,
     counters: Counters,
@@ -314,7 +314,7 @@ impl Trainer<'_> {
             *times.entry("time/rollout").or_default() += clock.elapsed().as_secs_f64();
             let clock = Instant::now();
             for ((&slot, problem), completions) in wanted.iter().zip(&problems).zip(&completions) {
-                let group = rollout::group(self.policy, &self.rewarder, problem, completions, slot);
+                let group = rollout::group(self.policy, &mut self.scorer, step - 1, problem, completions, slot)?;
                 match groups.get_mut(slot) {
                     Some(old) => *old = group,
                     None => groups.push(group),

@@ -59,8 +59,8 @@ pub(crate) const FIELDS: &[Field] = &[
         "Reward",
         "reward",
         "Reward",
-        "dense climbs from garbage to gold; paper is arXiv 2509.04518; strict is right or wrong.",
-        Choice(&["dense", "paper", "strict"]),
+        "dense and toolrl climb from garbage to gold; simrl compares calls; paper is arXiv 2509.04518; strict and bfcl_ast are right or wrong.",
+        Choice(&["dense", "paper", "strict", "simrl", "toolrl", "bfcl_ast"]),
     ),
     more(
         "Reward",

@@ -128,7 +128,8 @@ pub fn explain(problem: &Problem, calls: &[ToolCall]) -> Explanation {
     Explanation { calls: pairs }
 }
 
-fn judge(problem: &Problem, expected: &ExpectedCall, call: &ToolCall) -> Vec<ArgumentVerdict> {
+/// Verdicts on the arguments of one call, in the order of the expectation, then what nobody expected.
+pub(crate) fn judge(problem: &Problem, expected: &ExpectedCall, call: &ToolCall) -> Vec<ArgumentVerdict> {
     let mut verdicts = Vec::with_capacity(expected.arguments.len());
     for (name, accept) in &expected.arguments {
         let produced = call.arguments.get(name);

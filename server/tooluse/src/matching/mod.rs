@@ -7,8 +7,8 @@ pub mod bfcl;
 mod explain;
 pub mod python;
 
-pub(crate) use explain::same_text;
 pub use explain::{ArgumentVerdict, CallExplanation, Explanation, Verdict, explain};
+pub(crate) use explain::{judge as judge_call, same_text};
 
 use serde_json::{Map, Value};
 use whetstone_domain::{Accepted, ExpectedCall, Matcher, Problem, Tool, ToolCall};
@@ -138,6 +138,41 @@ pub(crate) fn accepts_itself(matcher: Matcher, tool: &Tool, key: &str, accepted:
         }
     }
     Ok(())
+}
+
+/// The problem under BFCL's matcher, accepted values turned into BFCL's lists.
+pub(crate) fn as_bfcl(problem: &Problem) -> Problem {
+    let mut out = problem.clone();
+    if problem.matcher == Matcher::Exact {
+        for call in &mut out.expected.calls {
+            let Some(tool) = tool_of(problem, &call.name) else { continue };
+            for (key, accepted) in &mut call.arguments {
+                if let Some(property) = property(tool, key) {
+                    accepted.values.iter_mut().for_each(|value| list_keys(value, property));
+                }
+            }
+        }
+    }
+    out.matcher = Matcher::Bfcl;
+    out
+}
+
+/// `{"k": v}` to `{"k": [v]}`, for an object or a list of objects.
+pub(crate) fn list_keys(value: &mut Value, property: &Value) {
+    let kind = |p: Option<&Value>| p.and_then(|p| p.get("type")).and_then(Value::as_str).and_then(python::Type::of_schema);
+    match (kind(Some(property)), value) {
+        (Some(python::Type::Dict), Value::Object(map)) => {
+            for (_, v) in map.iter_mut() {
+                *v = Value::Array(vec![v.take()]);
+            }
+        }
+        (Some(python::Type::List), Value::Array(items)) if kind(property.get("items")) == Some(python::Type::Dict) => {
+            for item in items.iter_mut() {
+                list_keys(item, &serde_json::json!({"type": "object"}));
+            }
+        }
+        _ => {}
+    }
 }
 
 /// The offered tool of this name.
