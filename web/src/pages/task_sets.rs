@@ -51,6 +51,8 @@ fn listed<'a>(app: &App, headers: &HeaderMap, notes: Vec<String>, name: String, 
     let what = |spec: &str| match spec {
         "starter" => "generated: typed tools of everyday domains, half of them under other names; learned from by default",
         "starter:held-out" => "generated: two domains that are never trained on; measured on by default",
+        "starter:wide" => "generated, harder: several calls, look-alike tools, values said in other words",
+        "starter:wide-held-out" => "the same for domains that are never trained on",
         _ => "uploaded",
     };
     let sets = task_sets::specs(app).into_iter().map(|s| (s.clone(), format!("/tasksets/{}", words::in_url(&s)), what(&s))).collect();
