@@ -20,7 +20,7 @@ async function refresh() {
   } catch {
     dirty = true;
   }
-  setTimeout(() => { busy = false; refresh(); }, 2000);
+  setTimeout(() => { busy = false; refresh(); }, 500);
 }
 
 function exchange(fresh) {

@@ -5,10 +5,13 @@
 mod architecture;
 mod bad_input;
 mod bfcl;
+mod browser;
 mod disk_full;
 mod journey;
 mod killed;
+mod openapi;
 mod rewards;
 mod served;
+mod serving;
 mod support;
 mod templates;

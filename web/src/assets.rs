@@ -18,9 +18,10 @@ struct Asset {
     body: &'static str,
 }
 
-const ASSETS: [Asset; 3] = [
+const ASSETS: [Asset; 4] = [
     Asset { name: "app.css", kind: "text/css; charset=utf-8", body: include_str!("../../static/app.css") },
     Asset { name: "run.css", kind: "text/css; charset=utf-8", body: include_str!("../../static/run.css") },
+    Asset { name: "icon.svg", kind: "image/svg+xml", body: include_str!("../../static/icon.svg") },
     Asset { name: "live.js", kind: "text/javascript; charset=utf-8", body: include_str!("../../static/live.js") },
 ];
 

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use whetstone_domain::RunConfig;
+use whetstone_domain::config::RewardName;
 use whetstone_store::{LaunchKey, Launched, NewRun, RunRow};
 use whetstone_tooluse::Rewarder;
 use whetstone_tooluse::tasks::spec::Generated;
@@ -43,8 +44,10 @@ pub(crate) async fn launch(app: &App, wanted: Launch, key: Option<&str>) -> Resu
     if !errors.is_empty() {
         return Err(Problem::fields(errors));
     }
-    let request = serde_json::to_vec(&wanted).map_err(|e| Problem::internal(&e))?;
-    let request = crate::words::hex(&Sha256::digest(request));
+    let mut request = serde_json::to_value(&wanted).map_err(|e| Problem::internal(&e))?;
+    request.sort_all_objects(); // the same wish, however its keys were ordered
+    let request = request.to_string();
+    let request = crate::words::hex(&Sha256::digest(request.as_bytes()));
     let new = NewRun { name: wanted.name.trim(), config: &config, model: &config.model, base_sha256: "", code_version: app.version };
     match app.store.launch_run(&new, &wanted.tags, key.map(|key| LaunchKey { key, request: &request })).await? {
         Launched::New(run) | Launched::Again(run) => Ok(app.store.run_by_id(run).await?),
@@ -89,6 +92,10 @@ pub(crate) fn effective(app: &App, wanted: &Launch) -> Result<RunConfig, Problem
     let mut config: RunConfig = serde_json::from_value(value).map_err(|e| Problem::internal(&e))?;
     let at = |pointer: &str| format!("/config/{}", pointer.replace('.', "/"));
     errors.extend(config.problems().into_iter().map(|e| FieldError { pointer: at(&e.pointer), detail: e.detail }));
+    if matches!(config.reward, RewardName::File(_)) {
+        let detail = "names a file of the server; give its parts as `composition` and take the reward composition".into();
+        errors.push(FieldError { pointer: at("reward"), detail });
+    }
     if let Err(e) = Rewarder::new(&config) {
         errors.push(FieldError { pointer: at(&e.pointer), detail: e.detail });
     }

@@ -18,24 +18,34 @@ use crate::words;
 #[into_params(parameter_in = Query)]
 pub(crate) struct RolloutQuery {
     /// Rungs separated by commas, such as `bad_json,extra_text`; `right` and `wrong` stand for several.
+    #[param(
+        pattern = r"^((right|wrong|error|truncated|no_call|bad_json|extra_text|unwanted_call|unknown_tool|schema_invalid|wrong_tool|wrong_count|wrong_args|wrong_values|correct|refused_ok)(,(right|wrong|error|truncated|no_call|bad_json|extra_text|unwanted_call|unknown_tool|schema_invalid|wrong_tool|wrong_count|wrong_args|wrong_values|correct|refused_ok))*)?$"
+    )]
     pub(crate) outcome: Option<String>,
     /// Class of the group: mixed, all_correct, all_wrong or tied.
+    #[param(pattern = r"^(mixed|all_correct|all_wrong|tied)?$")]
     pub(crate) class: Option<String>,
     /// GRPO steps: `12`, `10..20`, `10..` or `..20`.
+    #[param(pattern = r"^([0-9]{1,9}|[0-9]{0,9}\.\.[0-9]{0,9})?$")]
     pub(crate) step: Option<String>,
     /// Rewards, both ends included: `0.5..1`, `0.5..` or `..0.5`.
+    #[param(pattern = r"^(-?[0-9]{1,6}(\.[0-9]{1,6})?|(-?[0-9]{1,6}(\.[0-9]{1,6})?)?\.\.(-?[0-9]{1,6}(\.[0-9]{1,6})?)?)?$")]
     pub(crate) reward: Option<String>,
     /// Advantage: `positive` or `negative`.
+    #[param(pattern = r"^(positive|negative)?$")]
     pub(crate) adv: Option<String>,
     /// Id of the problem.
     pub(crate) problem: Option<String>,
     /// Text in the answer or the request, whatever its case.
     pub(crate) q: Option<String>,
     /// step (the default), reward, advantage or tokens.
+    #[param(pattern = r"^(step|reward|advantage|tokens)?$")]
     pub(crate) sort: Option<String>,
     /// desc (the default) or asc.
+    #[param(pattern = r"^(asc|desc)?$")]
     pub(crate) order: Option<String>,
     /// Go on after this rollout, `{step}-{group}-{index}`.
+    #[param(pattern = r"^([0-9]{1,9}-[0-9]{1,9}-[0-9]{1,9})?$")]
     pub(crate) after: Option<String>,
 }
 

@@ -2,6 +2,8 @@
 
 mod filler;
 mod generate;
+mod http;
+mod load;
 mod pages;
 mod step;
 
@@ -30,6 +32,7 @@ enum Command {
     Scale(step::ScaleArgs),
     Generate(generate::GenerateArgs),
     Pages(pages::PagesArgs),
+    Load(load::LoadArgs),
 }
 
 /// What every measurement of the engine takes.
@@ -68,5 +71,6 @@ pub fn run(args: &BenchArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
         Command::Scale(args) => step::scale(args, data, ui),
         Command::Generate(args) => generate::run(args, data, ui),
         Command::Pages(args) => pages::run(args, ui),
+        Command::Load(args) => load::run(args, data, ui),
     }
 }

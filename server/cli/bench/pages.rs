@@ -4,11 +4,8 @@
 //! everything from connecting to the last byte.
 
 use std::collections::BTreeSet;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
@@ -19,6 +16,7 @@ use whetstone_domain::RunConfig;
 use whetstone_web::{Access, App, Options, Recipe, Store};
 
 use super::filler;
+use super::http::{Answer, ask};
 use crate::cli::Ui;
 
 /// What is wished for: ms at the 95th percentile, bytes of a page with gzip, bytes of our own scripts.
@@ -154,30 +152,9 @@ async fn page(address: &str, name: &'static str, path: String, requests: usize, 
     Ok(Measured { name, p50: at(0.5), p95: at(0.95), raw: first.body.len(), gzip, foreign, path })
 }
 
-struct Answer {
-    status: u16,
-    body: Vec<u8>,
-    time: Duration,
-}
-
 async fn get(address: &str, path: &str, gzip: bool) -> Result<Answer> {
     let (address, path) = (address.to_owned(), path.to_owned());
-    tokio::task::spawn_blocking(move || ask(&address, &path, gzip)).await.context("a request panicked")?
-}
-
-fn ask(address: &str, path: &str, gzip: bool) -> Result<Answer> {
-    let begin = Instant::now();
-    let mut stream = TcpStream::connect(address)?;
-    let encoding = if gzip { "Accept-Encoding: gzip\r\n" } else { "" };
-    // HTTP/1.0: the body ends with the connection, so nothing needs to be put together
-    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: text/html\r\n{encoding}Connection: close\r\n\r\n");
-    stream.write_all(request.as_bytes())?;
-    let mut all = Vec::new();
-    stream.read_to_end(&mut all)?;
-    let time = begin.elapsed();
-    let end = all.windows(4).position(|w| w == b"\r\n\r\n").context("an answer without an end of its head")?;
-    let status = all.get(9..12).and_then(|s| std::str::from_utf8(s).ok()).and_then(|s| s.parse().ok()).context("no status")?;
-    Ok(Answer { status, body: all.split_off(end + 4), time })
+    tokio::task::spawn_blocking(move || ask(&address, &path, "text/html", gzip)).await.context("a request panicked")?
 }
 
 fn told(measured: &[Measured], own: usize, args: &PagesArgs, ui: &Ui) -> Result<ExitCode> {

@@ -5,7 +5,7 @@
 use serde_json::json;
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use whetstone_domain::stats::McNemar;
+use whetstone_domain::stats::{McNemar, mcnemar};
 use whetstone_domain::{EvaluationKind, EvaluationRecord, EvaluationSummary, Phase, Prediction};
 
 use crate::column::{self, StoredCalls, from_json, int, real, to_json};
@@ -86,6 +86,25 @@ impl Store {
         }
         .await;
         self.end(tx, DOING, outcome).await
+    }
+
+    /// How the verdicts turned between two evaluations of a run, each the latest at its phase and step: the exact McNemar test over the
+    /// problems that both hold.
+    pub async fn turned(&self, run: RunId, before: (Phase, usize), after: (Phase, usize)) -> Result<McNemar, StoreError> {
+        let latest = "(select id from evaluation where run = ? and phase = ? and step = ? order by rev desc, id desc limit 1)";
+        let sql = format!(
+            "select b.correct as was, a.correct as is_now, count(*) as n from prediction b join prediction a on a.problem_key = b.problem_key \
+             where b.evaluation = {latest} and a.evaluation = {latest} and a.correct <> b.correct group by 1, 2"
+        );
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
+        for (phase, step) in [before, after] {
+            query = query.bind(run.0).bind(phase.name()).bind(int(step));
+        }
+        const DOING: &str = "compare two evaluations";
+        let rows = query.fetch_all(&self.readers).await.map_err(|e| self.fault(e.into(), DOING))?;
+        let read = |row: &SqliteRow| -> Result<_, Fault> { Ok(((row.try_get("was")?, row.try_get("is_now")?), column::count(row, "n")?)) };
+        let turned: Vec<((bool, bool), usize)> = rows.iter().map(read).collect::<Result<_, _>>().map_err(|f| self.fault(f, DOING))?;
+        Ok(mcnemar(turned.into_iter().flat_map(|(pair, n)| std::iter::repeat_n(pair, n))))
     }
 
     /// The answers of the prompt alone, in the order they were given; none before there is a baseline.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{QueryBuilder, Row as _};
-use whetstone_domain::{GroupClass, Outcome, Problem, StopReason};
+use whetstone_domain::{GroupClass, Message, Outcome, StopReason};
 
 use crate::codec;
 use crate::column::{self, from_json, int, real};
@@ -16,7 +16,7 @@ use crate::rollout_filter::{RolloutFilter, narrow};
 use crate::{RunId, Store, StoreError};
 
 /// Groups that one search for a text unpacks, and rollouts it looks at; then the page ends, and the next one goes on from there.
-const SEARCHED: (usize, usize) = (400, 4096);
+const SEARCHED: (usize, usize) = (256, 4096);
 
 /// Where a rollout stands: step, index of the group in the step, index in the group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -193,6 +193,12 @@ async fn place_of(tx: &mut SqliteConnection, run: RunId, place: RolloutPlace) ->
     Ok(found.fetch_optional(tx).await?)
 }
 
+/// What a list shows of a problem: reading its tools as well would take most of the time.
+#[derive(serde::Deserialize)]
+struct Asked {
+    messages: Vec<Message>,
+}
+
 /// Texts of a group: the request, and the completions by index.
 struct Texts {
     request: String,
@@ -204,9 +210,9 @@ async fn texts_of(tx: &mut SqliteConnection, group: i64) -> Result<Texts, Fault>
     let row = sqlx::query(sql).bind(group).fetch_one(&mut *tx).await?;
     // in the order of writing, which is the order of the packed half
     let indices: Vec<i64> = sqlx::query_scalar("select idx from rollout where grp = ? order by id").bind(group).fetch_all(tx).await?;
-    let problem: Problem = from_json(row.try_get("body")?, "a problem")?;
+    let asked: Asked = from_json(row.try_get("body")?, "a problem")?;
     Ok(Texts {
-        request: problem.messages.into_iter().next_back().map(|m| m.content).unwrap_or_default(),
+        request: asked.messages.into_iter().next_back().map(|m| m.content).unwrap_or_default(),
         completions: indices.into_iter().zip(codec::texts(row.try_get("packed")?)?).collect(),
     })
 }

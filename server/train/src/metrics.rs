@@ -62,7 +62,13 @@ pub fn peak_resident_bytes() -> u64 {
 
 /// Resident memory of this process, bytes; 0 where the system does not tell.
 pub fn resident_bytes() -> u64 {
-    let (Ok(mut system), Ok(pid)) = (sysinfo::System::new(), sysinfo::get_current_pid()) else { return 0 };
+    resident_bytes_of(std::process::id())
+}
+
+/// Resident memory of a process, bytes; 0 where there is none or the system does not tell.
+pub fn resident_bytes_of(pid: u32) -> u64 {
+    let Ok(mut system) = sysinfo::System::new() else { return 0 };
+    let pid = sysinfo::Pid::from_u32(pid);
     system.refresh_processes(sysinfo::ProcessesToUpdate::Some(&[pid]), true);
     system.process(pid).map_or(0, sysinfo::Process::memory)
 }

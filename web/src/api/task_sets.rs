@@ -28,7 +28,7 @@ pub(crate) async fn list(State(app): State<App>) -> Json<Vec<String>> {
 #[into_params(parameter_in = Query)]
 pub(crate) struct ShowQuery {
     /// Seed of a generated set; 0 when not given.
-    #[param(minimum = 0)]
+    #[param(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
     seed: Option<u64>,
     /// 1 to 200, 50 when not given.
     #[param(minimum = 1, maximum = 200)]
@@ -65,6 +65,9 @@ pub(crate) async fn show(State(app): State<App>, Path(spec): Path<String>, query
     if !(1..=200).contains(&limit) {
         return Err(Problem::bad_request("limit must be between 1 and 200."));
     }
+    if i64::try_from(seed).is_err() {
+        return Err(Problem::bad_request("seed must be at most 9223372036854775807."));
+    }
     let end = after.saturating_add(limit);
     let set = task_sets::look(&app, &spec, seed, end).await?;
     let items = set.problems.iter().skip(after).take(limit).map(|p| json!(p)).collect();
@@ -85,6 +88,7 @@ pub(crate) async fn show(State(app): State<App>, Path(spec): Path<String>, query
 #[into_params(parameter_in = Query)]
 pub(crate) struct UploadQuery {
     /// 1 to 64 of a-z, 0-9 and -.
+    #[param(pattern = "^[a-z0-9-]{1,64}$")]
     name: String,
 }
 
@@ -94,7 +98,7 @@ pub(crate) fn upload_route() -> OpenApiRouter<App> {
 }
 
 /// Upload a task set: JSON lines, one problem each
-#[utoipa::path(post, path = "/api/v1/tasksets", params(UploadQuery), request_body(content = String, content_type = "application/x-ndjson"),
+#[utoipa::path(post, path = "/api/v1/tasksets", params(UploadQuery), request_body(content((String = "application/x-ndjson"), (String = "text/plain"))),
     responses((status = 201, body = Report), (status = 400, body = Problem, content_type = "application/problem+json"), (status = 403, body = Problem, content_type = "application/problem+json"), (status = 409, body = Problem, content_type = "application/problem+json"),
         (status = 413, body = Problem, content_type = "application/problem+json"), (status = 415, body = Problem, content_type = "application/problem+json"), (status = 422, body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn upload(

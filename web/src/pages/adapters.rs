@@ -50,7 +50,7 @@ pub(crate) async fn page(State(app): State<App>, asked: Asked, headers: HeaderMa
     let host = headers.get(axum::http::header::HOST).and_then(|h| h.to_str().ok()).unwrap_or("127.0.0.1:4270");
     let adapters: Vec<AdapterLine> = adapters::with_files(&app, rows).await?.into_iter().map(AdapterLine::of).collect();
     show(&Page {
-        frame: Frame::new(&app, "Adapters", theme(&headers)).live("", event).noting(notes),
+        frame: Frame::new(&app, "Adapters", theme(&headers)).live("", event, &asked).noting(notes),
         rank: adapters.first().and_then(|a| a.adapter.rank).unwrap_or(16),
         adapters,
         next: next.map(|after| format!("/adapters?after={after}{}{of}", if best { "&best=1" } else { "" })),

@@ -36,9 +36,16 @@ impl Asked {
         self.0.iter().filter(|(k, _)| keys.contains(&k.as_str())).map(|(_, v)| v.as_str())
     }
 
-    /// A sentence for each parameter that is none of these.
+    /// The query string with one key changed or left out.
+    pub(crate) fn with(&self, key: &str, value: Option<&str>) -> String {
+        let kept = self.0.iter().filter(|(k, _)| k != key).map(|(k, v)| (k.as_str(), v.as_str()));
+        let pairs = kept.chain(value.map(|v| (key, v)));
+        pairs.map(|(k, v)| format!("{}={}", words::in_url(k), words::in_url(v))).collect::<Vec<_>>().join("&")
+    }
+
+    /// A sentence for each parameter that is none of these, nor what every live page takes.
     pub(crate) fn unknown(&self, known: &[&str]) -> Vec<String> {
-        let odd = self.0.iter().filter(|(k, _)| !known.contains(&k.as_str()));
+        let odd = self.0.iter().filter(|(k, _)| k != "refresh" && !known.contains(&k.as_str()));
         odd.take(5).map(|(k, _)| format!("The parameter “{}” means nothing here and was ignored.", words::short(k, 40))).collect()
     }
 }

@@ -84,7 +84,7 @@ pub(crate) async fn page(
     let title = format!("Group {group}");
     let names: Vec<&str> = g.problem.expected.calls.iter().map(|c| c.name.as_str()).collect();
     show(&Page {
-        frame: Frame::new(&app, &title, theme(&headers)).live(&run.public_id, event).noting(asked.unknown(&["i", "view", "in"])),
+        frame: Frame::new(&app, &title, theme(&headers)).live(&run.public_id, event, &asked).noting(asked.unknown(&["i", "view", "in"])),
         bar: Bar::of(&app, &run, "rollouts").await?,
         id: &group,
         step,

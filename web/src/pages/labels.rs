@@ -6,6 +6,7 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
 
+use super::asked::Asked;
 use super::run;
 use crate::App;
 use crate::api::runs::change;
@@ -36,7 +37,7 @@ pub(crate) async fn edit(
     let tags = form.tags.split(',').map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()).collect();
     match change::label(&app, &run, form.name.clone(), tags, form.note.replace("\r\n", "\n")).await {
         Ok(()) => Ok(Redirect::to(&format!("/runs/{}", run.public_id)).into_response()),
-        Err(problem) => run::page(&app, &run, &headers, Vec::new(), Some(Refused { problem, form })).await,
+        Err(problem) => run::page(&app, &run, &headers, &Asked::default(), Some(Refused { problem, form })).await,
     }
 }
 

@@ -11,8 +11,10 @@ use axum::Form;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use whetstone_domain::RunConfig;
+use whetstone_domain::config::{Composition, RewardName};
 
 use super::asked::Asked;
 use super::fields::{FIELDS, Input};
@@ -20,6 +22,10 @@ use super::{Frame, show, theme};
 use crate::launch::{Launch, effective, launch};
 use crate::problem::{FieldError, Problem};
 use crate::{App, places, task_sets, words};
+
+/// Name of the field that holds the parts of the reward, and where its errors point.
+const PARTS: &str = "parts";
+const PARTS_POINTER: &str = "/config/composition";
 
 #[derive(Template)]
 #[template(path = "launch.html")]
@@ -33,6 +39,8 @@ struct Page<'a> {
     tags: String,
     tags_error: Option<String>,
     sections: Vec<Section>,
+    parts: String,
+    parts_error: Option<String>,
     problem: Option<String>,
     toml: Vec<String>,
     command: String,
@@ -62,11 +70,16 @@ struct Shown {
 pub(crate) async fn form(State(app): State<App>, asked: Asked, headers: HeaderMap) -> Result<Response, Problem> {
     let recipe = app.recipes.iter().find(|r| asked.get("recipe") == Some(r.name)).or(app.recipes.first());
     let recipe = recipe.ok_or_else(|| Problem::internal(&"there are no recipes"))?;
-    let (mut values, mut name) = (values(&recipe.config)?, String::new());
+    let (mut values, mut name, mut parts) = (values(&recipe.config)?, String::new(), parts(&recipe.config)?);
     if let Some(id) = asked.get("from") {
         let run = app.run(id).await?;
         let config = run.config().map_err(|e| Problem::internal(&e))?;
         values = self::values(&config)?;
+        parts = self::parts(&config)?;
+        if config.reward.is_composed() {
+            // a file's parts are in the config since the run began
+            values.insert("reward".into(), RewardName::Composition.to_string());
+        }
         name = format!("{} again", words::short(&run.name, 150));
         for key in ["tasks", "eval_tasks"] {
             if let Some(spec) = values.get_mut(key) {
@@ -75,7 +88,8 @@ pub(crate) async fn form(State(app): State<App>, asked: Asked, headers: HeaderMa
         }
     }
     let notes = asked.unknown(&["recipe", "from"]);
-    page(&app, recipe.name, &Typed { values: &values, name: &name, tags: "", key: &fresh_key(), errors: &[], notes }, &headers)
+    let typed = Typed { values: &values, parts: &parts, name: &name, tags: "", key: &fresh_key(), errors: &[], notes };
+    page(&app, recipe.name, &typed, &headers)
 }
 
 /// Checks the form, or starts the run.
@@ -99,15 +113,24 @@ pub(crate) async fn start(
             }
         }
     }
+    let written = form.get(PARTS).map(|p| p.replace("\r\n", "\n")).unwrap_or_default();
+    let misread = match read_parts(&written) {
+        Ok(read) => {
+            config.extend(read);
+            Vec::new()
+        }
+        Err(detail) => vec![FieldError { pointer: PARTS_POINTER.into(), detail }],
+    };
     let labels: Vec<String> = text("tags").split(',').map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()).collect();
     let wanted = Launch { recipe: Some(recipe.name.into()), name: text("name"), tags: labels, config };
     let key = Some(text("key")).filter(|k| (8..=64).contains(&k.len())).unwrap_or_else(fresh_key);
     let outcome = match form.contains_key("check") {
+        _ if !misread.is_empty() => Err(Problem::fields(misread)),
         true => effective(&app, &wanted).map(|_| None),
         false => launch(&app, wanted.clone(), Some(&key)).await.map(Some),
     };
     let tags = text("tags");
-    let typed = |key, errors| Typed { values: &now, name: &wanted.name, tags: &tags, key, errors, notes: Vec::new() };
+    let typed = |key, errors| Typed { values: &now, parts: &written, name: &wanted.name, tags: &tags, key, errors, notes: Vec::new() };
     match outcome {
         Ok(Some(run)) => Ok(Redirect::to(&format!("/runs/{}", run.public_id)).into_response()),
         Ok(None) => page(&app, recipe.name, &typed(&key, &[]), &headers),
@@ -138,6 +161,30 @@ fn values(config: &RunConfig) -> Result<BTreeMap<String, String>, Problem> {
     Ok(FIELDS.iter().map(|f| (f.key.to_owned(), said(value.pointer(&format!("/{}", f.key.replace('.', "/")))))).collect())
 }
 
+/// What of a config's reward no single field can hold, as TOML: weights by name, and the parts of a composition.
+fn parts(config: &RunConfig) -> Result<String, Problem> {
+    let held = Held { reward_weights: config.reward_weights.clone(), composition: config.composition.clone() };
+    toml::to_string(&held).map_err(|e| Problem::internal(&e))
+}
+
+fn read_parts(written: &str) -> Result<Map<String, Value>, String> {
+    let held: Held = toml::from_str(written).map_err(|e| e.to_string())?;
+    match serde_json::to_value(held) {
+        Ok(Value::Object(map)) => Ok(map),
+        _ => Err("cannot be used".into()),
+    }
+}
+
+/// The keys behind [`PARTS`].
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Held {
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    reward_weights: BTreeMap<String, f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    composition: Option<Composition>,
+}
+
 fn parse(value: &str, input: Input) -> Value {
     match input {
         Input::Number if value.is_empty() => Value::Null,
@@ -149,6 +196,7 @@ fn parse(value: &str, input: Input) -> Value {
 /// What stands in the form, and what is wrong with it.
 struct Typed<'a> {
     values: &'a BTreeMap<String, String>,
+    parts: &'a str,
     name: &'a str,
     tags: &'a str,
     key: &'a str,
@@ -157,7 +205,7 @@ struct Typed<'a> {
 }
 
 fn page(app: &App, recipe: &'static str, typed: &Typed<'_>, headers: &HeaderMap) -> Result<Response, Problem> {
-    let Typed { values, name, tags, key, errors, ref notes } = *typed;
+    let Typed { values, parts, name, tags, key, errors, ref notes } = *typed;
     let config = app.recipes.iter().find(|r| r.name == recipe).map(|r| self::values(&r.config)).transpose()?.unwrap_or_default();
     let error = |pointer: &str| errors.iter().find(|e| e.pointer == pointer).map(|e| e.detail.clone());
     let shown = |f: &super::fields::Field| {
@@ -194,10 +242,17 @@ fn page(app: &App, recipe: &'static str, typed: &Typed<'_>, headers: &HeaderMap)
             if f.more { &mut section.more } else { &mut section.fields }.push(field);
         }
     }
+    let of_parts = |e: &&FieldError| e.pointer.starts_with(PARTS_POINTER) || e.pointer.starts_with("/config/reward_weights");
+    let parts_error = errors.iter().find(of_parts).map(|e| e.detail.clone());
+    if let Some(section) = sections.iter_mut().find(|s| s.name == "Reward") {
+        section.open |= parts_error.is_some() || !parts.trim().is_empty();
+    }
     let changed: Vec<(&String, &String)> = values.iter().filter(|(k, v)| config.get(*k) != Some(*v) && !v.is_empty()).collect();
     let quoted = |k: &str, v: &str| {
         if FIELDS.iter().any(|f| f.key == k && matches!(f.input, Input::Number | Input::Flag)) { v.to_owned() } else { format!("{v:?}") }
     };
+    let mut toml: Vec<String> = changed.iter().map(|(k, v)| format!("{k} = {}", quoted(k, v))).collect();
+    toml.extend(parts.lines().filter(|l| !l.trim().is_empty()).map(words::visible));
     let sets: String = changed.iter().map(|(k, v)| format!(" --set '{k}={}'", v.replace('\'', ""))).collect();
     let count = |k: &str| values.get(k).and_then(|v| v.parse::<u64>().ok()).unwrap_or(0);
     let each = count("problems_per_step").saturating_mul(count("num_generations"));
@@ -216,8 +271,14 @@ fn page(app: &App, recipe: &'static str, typed: &Typed<'_>, headers: &HeaderMap)
             let others: Vec<String> = errors.iter().map(|e| format!("{} {}", e.pointer.trim_start_matches("/config/"), e.detail)).collect();
             format!("Nothing was started: {}.", others.join("; "))
         }),
-        toml: changed.iter().map(|(k, v)| format!("{k} = {}", quoted(k, v))).collect(),
-        command: format!("whetstone train --recipe {recipe}{sets}"),
+        // what has parts is longer than a command line should be
+        command: match parts.trim() {
+            "" => format!("whetstone train --recipe {recipe}{sets}"),
+            _ => format!("whetstone train --recipe {recipe} run.toml     # run.toml: the lines above"),
+        },
+        toml,
+        parts: parts.to_owned(),
+        parts_error,
         sums: format!(
             "{} problems with {} answers each are {each} rollouts a step, {} in all {} steps.",
             count("problems_per_step"),

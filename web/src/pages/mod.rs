@@ -77,18 +77,23 @@ pub(crate) struct Frame<'a> {
     pub(crate) follows: Option<&'a str>,
     /// Newest event when the page was rendered.
     pub(crate) event: i64,
+    /// Seconds after which a browser without JavaScript asks for the page anew; none = never.
+    pub(crate) refresh: Option<u32>,
+    /// Query of the same page with that turned on or off.
+    pub(crate) turned: String,
     /// What of the address could not be used, a sentence each.
     pub(crate) notes: Vec<String>,
 }
 
 impl<'a> Frame<'a> {
     pub(crate) fn new(app: &App, title: &'a str, theme: Theme) -> Self {
-        Self { title, theme, version: app.version, follows: None, event: 0, notes: Vec::new() }
+        Self { title, theme, version: app.version, follows: None, event: 0, refresh: None, turned: String::new(), notes: Vec::new() }
     }
 
-    /// A page that goes on from event `event` of `run` (empty = all runs).
-    pub(crate) fn live(self, run: &'a str, event: i64) -> Self {
-        Self { follows: Some(run), event, ..self }
+    /// A page that goes on from event `event` of `run` (empty = all runs); without JavaScript by `?refresh=SECONDS`.
+    pub(crate) fn live(self, run: &'a str, event: i64, asked: &asked::Asked) -> Self {
+        let refresh = asked.get("refresh").and_then(|s| s.parse().ok()).map(|s: u32| s.clamp(2, 3600));
+        Self { follows: Some(run), event, refresh, turned: asked.with("refresh", refresh.is_none().then_some("10")), ..self }
     }
 
     /// With notes on parts of the address that mean nothing.

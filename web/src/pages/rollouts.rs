@@ -109,7 +109,7 @@ pub(crate) async fn page(State(app): State<App>, Path(run): Path<String>, asked:
     let counted = |(o, n): (&Outcome, &usize)| if meant.filter.outcomes.is_empty() || chosen(*o) { *n } else { 0 };
     show(&Page {
         frame: Frame::new(&app, &title, theme(&headers))
-            .live(&run.public_id, event)
+            .live(&run.public_id, event, &asked)
             .noting(asked.unknown(&known))
             .noting(meant.wrong.clone()),
         bar: Bar::of(&app, &run, "rollouts").await?,

@@ -4,7 +4,8 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use whetstone_domain::{CheckpointRecord, Phase, RunState};
+use whetstone_domain::stats::McNemar;
+use whetstone_domain::{CheckpointRecord, EvaluationKind, Phase, RunState};
 use whetstone_store::{EvaluationRow, RunRow};
 
 use super::asked::Asked;
@@ -99,7 +100,7 @@ pub(crate) async fn overview(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let run = app.run(&run).await?;
-    page(&app, &run, &headers, asked.unknown(&[]), None).await
+    page(&app, &run, &headers, &asked, None).await
 }
 
 /// The overview, after a form that was not accepted with what was typed in it.
@@ -107,7 +108,7 @@ pub(crate) async fn page(
     app: &App,
     run: &RunRow,
     headers: &HeaderMap,
-    notes: Vec<String>,
+    asked: &Asked,
     refused: Option<Refused>,
 ) -> Result<Response, Problem> {
     let event = app.store.last_event().await?; // before everything else is read: what comes later is told live
@@ -123,7 +124,7 @@ pub(crate) async fn page(
     };
     let page = Page {
         bar: Bar::of(app, run, "overview").await?,
-        verdict: verdict(run, &evaluations),
+        verdict: verdict(app, run, &evaluations).await?,
         evaluations: evaluations.iter().map(|e| evaluation_line(e, best.as_ref())).collect(),
         charts: charts::of_run(app, run, &evaluations).await?,
         chart_base: Some(format!("/runs/{}/chart", run.public_id)),
@@ -132,7 +133,7 @@ pub(crate) async fn page(
         more_adapters,
         config: serde_json::to_string_pretty(&places::config(app, run)).map_err(|e| Problem::internal(&e))?,
         log: log(app, run).await?,
-        frame: Frame::new(app, &title, theme(headers)).live(&run.public_id, event).noting(notes),
+        frame: Frame::new(app, &title, theme(headers)).live(&run.public_id, event, asked).noting(asked.unknown(&[])),
         form,
         error,
     };
@@ -140,8 +141,8 @@ pub(crate) async fn page(
     Ok(if page.error.is_some() { (StatusCode::UNPROCESSABLE_ENTITY, response).into_response() } else { response })
 }
 
-/// The answer to "how is it doing" in one sentence.
-fn verdict(run: &RunRow, evaluations: &[EvaluationRow]) -> String {
+/// The answer to "how is it doing" in a few sentences: against the prompt alone, and GRPO's own part against the warm start.
+async fn verdict(app: &App, run: &RunRow, evaluations: &[EvaluationRow]) -> Result<String, Problem> {
     let done = format!("{} of {} steps", run.steps_made(), run.steps_in_all());
     let state = match run.state {
         RunState::Queued => "Waiting for its turn".to_owned(),
@@ -153,25 +154,31 @@ fn verdict(run: &RunRow, evaluations: &[EvaluationRow]) -> String {
         RunState::Failed => format!("Failed after {done}"),
         RunState::Interrupted => format!("Interrupted after {done}"),
     };
-    let Some((before, rest)) = evaluations.split_first() else { return format!("{state}. Nothing was measured yet.") };
+    let Some((before, rest)) = evaluations.split_first() else { return Ok(format!("{state}. Nothing was measured yet.")) };
     let of = |e: &EvaluationRow| {
         format!("{} ({:.1} to {:.1})", words::percent(e.summary.accuracy), 100.0 * e.summary.ci_low, 100.0 * e.summary.ci_high)
     };
     let Some(now) = rest.last() else {
-        return format!("{state}. Held-out accuracy of the prompt alone: {}, n = {}.", of(before), before.summary.n);
+        return Ok(format!("{state}. Held-out accuracy of the prompt alone: {}, n = {}.", of(before), before.summary.n));
     };
-    let change = match &now.versus_baseline {
-        Some(m) if m.p < 0.05 && m.gained > m.lost => "a gain that is not chance",
-        Some(m) if m.p < 0.05 => "a loss that is not chance",
-        Some(_) => "within what chance does",
-        None => "not compared",
+    let change = now.versus_baseline.as_ref().map_or_else(|| "not compared".into(), change);
+    let mut said =
+        format!("{state}. Held-out accuracy {} against {} of the prompt alone: {change}, n = {}.", of(now), of(before), now.summary.n);
+    let warm = rest.iter().rfind(|e| e.kind == EvaluationKind::AfterWarmStart);
+    if let Some(warm) = warm.filter(|_| now.phase == Phase::Grpo && now.step > 0) {
+        let turned = app.store.turned(run.id, (warm.phase, warm.step), (now.phase, now.step)).await?;
+        said.push_str(&format!(" GRPO on top of the warm start ({}): {}.", of(warm), self::change(&turned)));
+    }
+    Ok(said)
+}
+
+fn change(m: &McNemar) -> String {
+    let kind = match m {
+        _ if m.p >= 0.05 => "within what chance does",
+        _ if m.gained > m.lost => "a gain that is not chance",
+        _ => "a loss that is not chance",
     };
-    let p = now
-        .versus_baseline
-        .as_ref()
-        .map(|m| format!(", gained {}, lost {}, p = {}", m.gained, m.lost, words::number(m.p)))
-        .unwrap_or_default();
-    format!("{state}. Held-out accuracy {} against {} of the prompt alone: {change}{p}, n = {}.", of(now), of(before), now.summary.n)
+    format!("{kind}, gained {}, lost {}, p = {}", m.gained, m.lost, words::number(m.p))
 }
 
 fn evaluation_line(e: &EvaluationRow, best: Option<&CheckpointRecord>) -> EvaluationLine {

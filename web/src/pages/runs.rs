@@ -144,7 +144,7 @@ pub(crate) async fn list(State(app): State<App>, asked: Asked, headers: HeaderMa
     }
     let shown = |name: &str| columns.iter().any(|c| c == name);
     let page = Page {
-        frame: Frame::new(&app, "Runs", theme(&headers)).live("", event).noting(notes),
+        frame: Frame::new(&app, "Runs", theme(&headers)).live("", event, &asked).noting(notes),
         choices: COLUMNS.into_iter().map(|(name, head)| (name, head, cols.is_empty() || shown(name))).collect(),
         states: RunState::ALL.into_iter().map(|s| (s.name(), Some(s) == state)).collect(),
         any: !rows.is_empty() || !app.store.runs(&RunFilter { limit: Some(1), ..RunFilter::default() }).await?.is_empty(),

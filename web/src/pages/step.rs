@@ -92,7 +92,7 @@ pub(crate) async fn page(
     let title = format!("Step {step}");
     let last = if run.phase == Some(Phase::Grpo) { run.step } else { 0 };
     show(&Page {
-        frame: Frame::new(&app, &title, theme(&headers)).live(&run.public_id, event).noting(asked.unknown(&["sort"])),
+        frame: Frame::new(&app, &title, theme(&headers)).live(&run.public_id, event, &asked).noting(asked.unknown(&["sort"])),
         bar: Bar::of(&app, &run, "step").await?,
         step,
         previous: step.checked_sub(1).filter(|s| *s > 0),

@@ -95,3 +95,128 @@ async fn a_range_that_is_not_understood_is_ignored_and_one_outside_is_416() {
         assert_eq!(answer.status.as_u16(), status, "{range}");
     }
 }
+
+/// What a browser would send of a form: every named input, select and text area of the page.
+fn filled(page: &str) -> Vec<(String, String)> {
+    let form = page.split("class=\"launch\">").nth(1).unwrap().split("</form>").next().unwrap();
+    let attribute = |tag: &str, name: &str| {
+        let rest = tag.split(&format!(" {name}=\"")).nth(1)?;
+        Some(rest.split('"').next().unwrap_or_default().to_owned())
+    };
+    let plain =
+        |text: &str| text.replace("&#34;", "\"").replace("&quot;", "\"").replace("&#39;", "'").replace("&amp;", "&").replace("&#38;", "&");
+    let mut found = Vec::new();
+    for part in form.split('<').skip(1) {
+        let (tag, text) = part.split_once('>').unwrap_or((part, ""));
+        match tag.split(' ').next() {
+            Some("input") => found.push((attribute(tag, "name").unwrap(), plain(&attribute(tag, "value").unwrap_or_default()))),
+            Some("textarea") => found.push((attribute(tag, "name").unwrap(), plain(text))),
+            Some("select") => found.push((attribute(tag, "name").unwrap(), String::new())),
+            Some("option") if tag.contains(" selected") => found.last_mut().unwrap().1 = plain(&attribute(tag, "value").unwrap()),
+            _ => {}
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn a_clone_of_a_run_is_that_run_again_in_every_key() {
+    let site = Site::new().await;
+    let odd: Value = serde_json::from_str(
+        r#"{
+        "model": "tiny", "tasks": "starter:wide", "eval_tasks": "starter:wide-held-out", "format": "hermes", "tool_listing": "json",
+        "worked_examples": 1, "reward": "composition", "arg_denominator": "expected", "toolrl_grading": "coarse",
+        "composition": { "part": [
+            { "use": "dense.values", "name": "v", "weight": 0.5 },
+            { "use": "length_cap", "weight": { "from": 0.0, "to": 0.25, "start": 3, "end": 9 }, "characters": 200 }
+        ] },
+        "reward_timeout": 7.5, "reward_weights": { "v": 0.75 }, "seed": 9, "steps": 3, "max_minutes": 2.5, "problems_per_step": 3,
+        "num_generations": 5, "max_prompt_tokens": 700, "max_completion_length": 33, "temperature": 0.7, "learning_rate": 0.00003,
+        "lr_schedule": "cosine", "warmup_steps": 2, "lora_rank": 4, "lora_alpha": 9.0, "beta": 0.01, "epsilon": 0.1,
+        "epsilon_high": 0.28, "delta": 2.0, "loss_type": "grpo", "scale_rewards": "batch", "mask_truncated_completions": true,
+        "max_grad_norm": 0.5, "adam_beta1": 0.8, "adam_beta2": 0.95, "weight_decay": 0.01, "dynamic_sampling": true, "eval_problems": 11,
+        "eval_every": 2, "checkpoint_every": 3, "eval_batch": 7, "threads": 1, "compute": "f32",
+        "warm_start": { "steps": 2, "problems_per_step": 3, "learning_rate": 0.00001, "eval_every": 4, "eval_problems": 5, "patience": 6 }
+    }"#,
+    )
+    .unwrap();
+    let usual = serde_json::to_value(RunConfig::default()).unwrap();
+    for (key, value) in usual.as_object().unwrap() {
+        assert_ne!(odd.get(key), Some(value), "{key} must differ from its default for this test to say something");
+    }
+    assert_eq!(odd.as_object().unwrap().len(), usual.as_object().unwrap().len());
+    let first = site.json("/api/v1/runs", json!({ "config": odd })).await.is(201).json();
+    assert_eq!(first["config"], odd);
+    let form = site.get(&format!("/runs/new?from={}", first["id"].as_str().unwrap())).await.is(200).text;
+    let fields = filled(&form);
+    let pairs: Vec<(&str, &str)> = fields.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    let checked = site.form("/runs/new", &[&pairs[..], &[("check", "1")]].concat()).await.is(200).text;
+    assert!(checked.contains("[[composition.part]]"), "{checked}");
+    let started = site.form("/runs/new", &pairs).await.is(303);
+    let id = started.headers["location"].to_str().unwrap().rsplit('/').next().unwrap().to_owned();
+    assert_ne!(first["id"], id.as_str());
+    let second = site.get(&format!("/api/v1/runs/{id}")).await.is(200).json();
+    assert_eq!(second["config"], first["config"]);
+}
+
+#[tokio::test]
+async fn parts_of_a_reward_are_checked_beside_their_field() {
+    let site = Site::new().await;
+    for (parts, words) in [
+        ("nonsense", "expected"),
+        ("steps = 3", "unknown field"),
+        ("[[composition.part]]\nuse = \"nothing\"", "nothing"),
+        ("reward_weights.nothing = 1.0", "no part of this reward"),
+    ] {
+        let reward = if parts.contains("composition") { "composition" } else { "dense" };
+        let page = site.form("/runs/new", &[("recipe", "small"), ("reward", reward), ("parts", parts)]).await.is(422).text;
+        let field = page.split("id=\"h-parts\"").nth(1).unwrap().split("</p>").next().unwrap();
+        assert!(field.contains("class=\"error") && field.contains(words), "{parts}: {field}");
+        assert!(page.contains(&format!("{}</textarea>", parts.replace('"', "&#34;"))), "{parts}: what was typed is kept");
+    }
+    let file = json!({ "config": { "reward": "file:/etc/passwd", "composition": { "part": [{ "use": "dense" }] } } });
+    let refused = site.json("/api/v1/runs", file).await.is(422).json();
+    assert_eq!(refused["errors"][0]["pointer"], "/config/reward");
+    site.json("/api/v1/runs", json!({ "config": { "reward": "command:touch /tmp/x" } })).await.is(422);
+}
+
+#[tokio::test]
+async fn the_order_of_keys_is_no_other_request() {
+    let site = Site::new().await;
+    let send = |body: &'static str| site.post("/api/v1/runs", "application/json", body.into(), Some("one key"));
+    let first = send(r#"{ "name": "a", "config": { "steps": 3, "warm_start": { "steps": 1, "patience": 3 } } }"#).await.is(201).json();
+    let again = send(r#"{ "config": { "warm_start": { "patience": 3, "steps": 1 }, "steps": 3 }, "name": "a" }"#).await.is(201).json();
+    assert_eq!(first["id"], again["id"]);
+    send(r#"{ "name": "a", "config": { "steps": 4 } }"#).await.is(422);
+}
+
+#[tokio::test]
+async fn the_verdict_tells_what_grpo_did_to_the_warm_start() {
+    let site = Site::new().await;
+    let config = RunConfig { steps: 5, ..RunConfig::default() };
+    let new = NewRun { name: "n", config: &config, model: "tiny", base_sha256: "00", code_version: "0" };
+    let run = site.store.create_run(&new).await.unwrap();
+    let id = site.store.run_by_id(run).await.unwrap().public_id;
+    site.store.claim(run, std::process::id()).await.unwrap();
+    site.store.record(run, &Event::State { state: RunState::Running, message: String::new() }).await.unwrap();
+    for (phase, step, kind, right) in [
+        (Phase::WarmStart, 0, EvaluationKind::Baseline, 2),
+        (Phase::WarmStart, 4, EvaluationKind::AfterWarmStart, 19),
+        (Phase::Grpo, 5, EvaluationKind::Final, 10),
+    ] {
+        let one = evaluation(step, kind, true).predictions.remove(0);
+        let predictions: Vec<Prediction> = (0..20).map(|i| Prediction { id: format!("p{i}"), correct: i < right, ..one.clone() }).collect();
+        let summary = EvaluationSummary::of(&predictions, 1.0);
+        let versus_baseline = (right > 2).then_some(stats::McNemar { gained: right - 2, lost: 0, p: 0.01 });
+        let record = EvaluationRecord { phase, step, summary, versus_baseline, predictions, ..evaluation(step, kind, true) };
+        site.store.record(run, &Event::Step { step: None, evaluation: Some(record), checkpoint: None }).await.unwrap();
+    }
+    let page = site.get(&format!("/runs/{id}")).await.is(200).text;
+    let verdict = page.split("data-live=\"verdict\">").nth(1).unwrap().split("</p>").next().unwrap();
+    assert!(verdict.contains("of the prompt alone: a gain that is not chance, gained 8, lost 0"), "{verdict}");
+    assert!(
+        verdict.contains("GRPO on top of the warm start (95.0 %")
+            && verdict.contains("a loss that is not chance, gained 0, lost 9, p = 0.004"),
+        "{verdict}"
+    );
+}

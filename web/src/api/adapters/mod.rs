@@ -154,6 +154,7 @@ pub(crate) struct AllQuery {
     #[param(minimum = 1, maximum = 200)]
     limit: Option<usize>,
     /// Go on after this one, `{run}.{phase}-{step}`.
+    #[param(pattern = "^r-[0-9a-z]{1,30}[.](warm_start|grpo)-[0-9]{1,9}$")]
     after: Option<String>,
 }
 

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use whetstone_domain::RunState;
 use whetstone_store::RunRow;
 
+use super::create::TagText;
 use super::view::RunView;
 use crate::App;
 use crate::api::{Body, body};
@@ -26,8 +27,11 @@ async fn answer(app: &App, run: &RunRow) -> Result<Json<RunView>, Problem> {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Change {
+    #[schema(max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]*$")]
     name: Option<String>,
+    #[schema(max_items = 20, value_type = Option<Vec<TagText>>)]
     tags: Option<Vec<String>>,
+    #[schema(max_length = 10000)]
     note: Option<String>,
     archived: Option<bool>,
 }

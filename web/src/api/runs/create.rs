@@ -14,6 +14,11 @@ use crate::api::{Body, body};
 use crate::launch::{Launch, launch};
 use crate::problem::Problem;
 
+/// A tag: no comma, no control or direction characters, not only spaces.
+#[derive(ToSchema)]
+#[schema(min_length = 1, max_length = 40, pattern = r"^[^,\s\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]+$")]
+pub(crate) struct TagText(#[expect(dead_code, reason = "only its schema is used")] String);
+
 /// A wish for a run.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -22,7 +27,9 @@ pub(crate) struct NewRunBody {
     /// Recipe it builds on; null = the default one.
     recipe: Option<String>,
     /// For people; empty = the id.
+    #[schema(max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]*$")]
     name: String,
+    #[schema(max_items = 20, value_type = Vec<TagText>)]
     tags: Vec<String>,
     /// Changed keys of the recipe's config, nested or dotted.
     #[schema(value_type = Object)]
@@ -33,7 +40,7 @@ pub(crate) struct NewRunBody {
 ///
 /// It is queued, and worked on when its turn comes. With an Idempotency-Key the same request twice gives the same run.
 #[utoipa::path(post, path = "/api/v1/runs", request_body = NewRunBody,
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 200 characters")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 200 characters", min_length = 1, max_length = 200)),
     responses((status = 201, body = RunView), (status = 400, body = Problem, content_type = "application/problem+json"), (status = 403, body = Problem, content_type = "application/problem+json"), (status = 413, body = Problem, content_type = "application/problem+json"),
         (status = 415, body = Problem, content_type = "application/problem+json"), (status = 422, body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn create(State(app): State<App>, headers: HeaderMap, wanted: Body<NewRunBody>) -> Result<Response, Problem> {

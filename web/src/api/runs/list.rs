@@ -41,7 +41,7 @@ pub(crate) struct ListQuery {
     #[param(minimum = 1, maximum = 200)]
     limit: Option<usize>,
     /// Go on after this run.
-    #[param(pattern = "^r-[0-9a-z]+$")]
+    #[param(pattern = "^r-[0-9a-z]{1,30}$")]
     after: Option<String>,
 }
 
