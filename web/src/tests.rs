@@ -183,6 +183,8 @@ fn group(index: usize, rewards: &[f64]) -> GroupRecord {
             matcher: Matcher::Bfcl,
             domain: "d".into(),
             difficulty: 1,
+            environment: None,
+            answer: None,
         },
         prompt: XSS.into(),
         prompt_ids: vec![1],

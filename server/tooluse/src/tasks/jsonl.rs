@@ -81,6 +81,8 @@ pub fn parse_row(text: &str) -> Result<Problem, (String, String)> {
         matcher,
         domain,
         difficulty,
+        environment: None,
+        answer: None,
     };
     solvable(problem)
 }

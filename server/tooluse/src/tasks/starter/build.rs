@@ -42,6 +42,8 @@ impl<'a> Split<'a> {
             matcher: Matcher::Bfcl,
             domain: domain.name.clone(),
             difficulty,
+            environment: None,
+            answer: None,
         })
     }
 
