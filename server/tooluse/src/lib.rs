@@ -3,6 +3,7 @@
 //! Stations *problem*, *prompt* (its words), *tool call* and *reward*. In: task files, seeds, and what a model wrote.
 //! Out: the plain structs of `whetstone-domain`. Pure and deterministic: no tensors, no tokens, no I/O but reading task files.
 
+pub mod conversation;
 pub mod format;
 pub mod matching;
 pub mod outcome;

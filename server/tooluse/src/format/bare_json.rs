@@ -46,7 +46,7 @@ pub fn render(problem: &Problem) -> Vec<Message> {
 }
 
 /// The problem's own turn. A system line or earlier turns of its own are folded into it.
-fn question(problem: &Problem) -> String {
+pub(super) fn question(problem: &Problem) -> String {
     let mut text = String::new();
     for tool in &problem.tools {
         text.push_str(&format!("Function: {}\n", signature(tool)));

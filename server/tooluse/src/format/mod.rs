@@ -4,16 +4,25 @@
 //! Does not tokenise, apply chat templates or judge whether calls are right.
 
 pub mod bare_json;
+mod conversation;
 pub mod json;
 pub mod signature;
 
-use whetstone_domain::{Message, ParseReport, Problem, ToolCall, config::Format};
+use whetstone_domain::{Message, ParseReport, Problem, ToolCall, ToolResult, config::Format};
 
 /// The prompt of a problem as chat messages. All that differs between problems is in the last message,
 /// so that prompts share the longest possible token prefix.
 pub fn render(format: Format, problem: &Problem) -> Vec<Message> {
     match format {
+        Format::BareJson if problem.is_conversation() => conversation::render(problem),
         Format::BareJson => bare_json::render(problem),
+    }
+}
+
+/// The message that shows the model what its calls gave, in their order.
+pub fn results(format: Format, results: &[ToolResult]) -> Message {
+    match format {
+        Format::BareJson => conversation::results(results),
     }
 }
 

@@ -20,7 +20,7 @@ pub const STARTER_PROBLEMS: usize = 4096;
 pub const HELD_OUT_PROBLEMS: usize = 1024;
 
 /// Specs that [`load`] understands, for messages and help.
-pub const SPECS: &str = "starter, starter:held-out, file:PATH, bfcl:CATEGORY";
+pub const SPECS: &str = "starter, starter:held-out, starter:tools, starter:tools-held-out, file:PATH, bfcl:CATEGORY";
 
 /// A row that was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -118,8 +118,10 @@ pub fn load(spec: &str, options: &LoadOptions<'_>) -> Result<TaskSet, TaskError>
     let spec = spec.trim();
     let unknown = || TaskError::UnknownSpec { spec: spec.to_owned() };
     let rows = match spec.split_once(':') {
-        None if spec == "starter" => generated(false, options),
-        Some(("starter", "held-out")) => generated(true, options),
+        None if spec == "starter" => generated(starter::load, false, options),
+        Some(("starter", "held-out")) => generated(starter::load, true, options),
+        Some(("starter", "tools")) => generated(starter::tools::load, false, options),
+        Some(("starter", "tools-held-out")) => generated(starter::tools::load, true, options),
         Some(("file", path)) if !path.is_empty() => jsonl::read(Path::new(path))?,
         Some(("bfcl", category)) => bfcl::read(spec, category, options.bfcl)?,
         _ => return Err(unknown()),
@@ -127,9 +129,9 @@ pub fn load(spec: &str, options: &LoadOptions<'_>) -> Result<TaskSet, TaskError>
     collect(spec, rows, options.limit)
 }
 
-fn generated(held_out: bool, options: &LoadOptions<'_>) -> Vec<Result<Row, Refusal>> {
+fn generated(make: fn(bool, u64, usize) -> Vec<Problem>, held_out: bool, options: &LoadOptions<'_>) -> Vec<Result<Row, Refusal>> {
     let n = options.limit.unwrap_or(if held_out { HELD_OUT_PROBLEMS } else { STARTER_PROBLEMS });
-    let problems = starter::load(held_out, options.seed, n).into_iter().enumerate();
+    let problems = make(held_out, options.seed, n).into_iter().enumerate();
     problems.map(|(i, problem)| Ok(Row { file: "starter".into(), line: i + 1, problem })).collect()
 }
 
