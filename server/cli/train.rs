@@ -40,7 +40,7 @@ pub struct TrainArgs {
     /// Preset that everything else builds on: smollm2-135m-cpu (default) or paper
     #[arg(long, value_name = "NAME")]
     recipe: Option<String>,
-    /// Task set to learn from: starter, file:PATH (JSON lines), bfcl:CATEGORY
+    /// Task set to learn from: starter, starter:tools, file:PATH (JSON lines), bfcl:CATEGORY
     #[arg(long, value_name = "SPEC")]
     tasks: Option<String>,
     /// GRPO steps

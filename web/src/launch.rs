@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use whetstone_domain::RunConfig;
 use whetstone_store::{NewRun, RunId, RunRow};
 use whetstone_tooluse::Rewarder;
+use whetstone_tooluse::tasks::GENERATED;
 
 use crate::App;
 use crate::problem::{FieldError, Problem};
@@ -150,11 +151,15 @@ fn task_spec(app: &App, spec: &str) -> Result<String, String> {
     let spec = spec.trim();
     let Some(name) = spec.strip_prefix("file:") else {
         return match spec {
-            "" | "starter" | "starter:held-out" => Ok(spec.into()),
+            "" => Ok(spec.into()),
+            generated if GENERATED.contains(&generated) => Ok(spec.into()),
             bfcl if bfcl.strip_prefix("bfcl:").is_some_and(|c| c.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')) => {
                 Ok(bfcl.into())
             }
-            _ => Err("is no task set: take starter, starter:held-out, bfcl:CATEGORY, or file:NAME of an uploaded one".into()),
+            _ => {
+                let known = GENERATED.join(", ");
+                Err(format!("is no task set: take {known}, bfcl:CATEGORY, or file:NAME of an uploaded one"))
+            }
         };
     };
     // a run that is cloned names the path that an upload was given

@@ -425,7 +425,10 @@ async fn an_upload_is_reported_kept_and_never_overwritten() {
     for bad in ["..%2fup", "A", "", "a.b"] {
         upload(bad, text.clone()).await.is(400);
     }
-    assert_eq!(site.get("/api/v1/tasksets").await.is(200).json(), json!(["starter", "starter:held-out", "file:mine"]));
+    assert_eq!(
+        site.get("/api/v1/tasksets").await.is(200).json(),
+        json!(["starter", "starter:held-out", "starter:tools", "starter:tools-held-out", "file:mine"])
+    );
     assert_eq!(std::fs::read_dir(site.dir.path().join("tasks")).unwrap().count(), 1, "nothing is left aside");
 }
 

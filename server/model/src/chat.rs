@@ -9,7 +9,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value, context};
 use serde::Serialize;
-use whetstone_domain::Message;
+use whetstone_domain::{Message, Role};
 
 use crate::error::{ModelError, Result};
 
@@ -58,6 +58,19 @@ impl ChatTemplate {
             .get_template(NAME)
             .and_then(|template| template.render(variables))
             .map_err(|e| ModelError::Template(format!("cannot render these messages: {e}")))
+    }
+
+    /// The text between the assistant's words and its next turn, when `message` is said in between: the end of its turn, the
+    /// message, the beginning of the next turn. Rendered around a stand-in for those words, so that a template which changes or
+    /// leaves out what was said before changes nothing here.
+    pub fn between(&self, message: &Message) -> Result<String> {
+        const WORDS: &str = "Wh3tst0n3Stand1n";
+        let messages = [Message::new(Role::User, "?"), Message::new(Role::Assistant, WORDS), message.clone()];
+        let text = self.render(&messages, true)?;
+        match text.split_once(WORDS) {
+            Some((_, after)) => Ok(after.to_owned()),
+            None => Err(ModelError::Template("does not show what the assistant said, so a conversation cannot go on".into())),
+        }
     }
 
     /// The Jinja source as it came with the model.

@@ -174,15 +174,25 @@ impl<'a> Decoder<'a> {
         Ok(true)
     }
 
+    /// Rows that have not ended.
+    pub fn live(&self) -> usize {
+        self.rows.iter().filter(|r| r.completion.stop.is_none()).count()
+    }
+
+    /// What every row has, in the order they were forked.
+    pub fn into_completions(self) -> Vec<Completion> {
+        self.rows.into_iter().map(|r| r.completion).collect()
+    }
+
     /// Steps until no row is live, asking `go_on` (live rows) before each; the completions in the order they were forked.
     pub fn finish(mut self, mut go_on: impl FnMut(usize) -> bool) -> Result<Option<Vec<Completion>>> {
         loop {
-            let live = self.rows.iter().filter(|r| r.completion.stop.is_none()).count();
+            let live = self.live();
             if live > 0 && !go_on(live) {
                 return Ok(None);
             }
             if !self.step()? {
-                return Ok(Some(self.rows.into_iter().map(|r| r.completion).collect()));
+                return Ok(Some(self.into_completions()));
             }
         }
     }

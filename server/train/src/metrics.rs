@@ -1,7 +1,7 @@
 //! Station *metrics*: scored groups in, numbers under TRL's names out.
 
 use whetstone_domain::event::Metrics;
-use whetstone_domain::{GroupClass, GroupRecord, Outcome, StopReason};
+use whetstone_domain::{GroupClass, GroupRecord, Outcome, Rollout, StopReason};
 
 use crate::advantage::mean_std;
 
@@ -19,8 +19,10 @@ pub fn of_groups(groups: &[GroupRecord]) -> Metrics {
     put("reward_std", groups.iter().map(|g| g.std).sum::<f64>() / groups.len().max(1) as f64);
     put("frac_reward_zero_std", groups.iter().filter(|g| g.std == 0.0).count() as f64 / groups.len().max(1) as f64);
     if let Some(first) = rollouts.first() {
-        for (i, part) in first.reward.parts.iter().enumerate() {
-            let values: Vec<f64> = rollouts.iter().filter_map(|r| r.reward.parts.get(i)?.value).collect();
+        for part in &first.reward.parts {
+            // conversations and single answers have parts of their own
+            let of = |r: &Rollout| r.reward.parts.iter().find(|p| p.name == part.name).and_then(|p| p.value);
+            let values: Vec<f64> = rollouts.iter().filter_map(|r| of(r)).collect();
             if !values.is_empty() {
                 let (mean, std) = mean_std(&values);
                 put(&format!("rewards/{}/mean", part.name), mean);

@@ -1,7 +1,7 @@
 //! Station *prompt*: the base model with its tokenizer and template; problems in, prompt ids out; completions to text.
 
 use rayon::prelude::*;
-use whetstone_domain::{Problem, RunConfig, config::Format};
+use whetstone_domain::{Message, Problem, RunConfig, config::Format};
 use whetstone_model::transformer::Transformer;
 use whetstone_model::weights::Base;
 use whetstone_tooluse::format;
@@ -48,6 +48,14 @@ impl Policy {
     pub fn text(&self, ids: &[u32]) -> String {
         let end = ids.len() - usize::from(ids.last().is_some_and(|id| self.eos.contains(id)));
         self.base.tokenizer.decode(&ids[..end], false)
+    }
+
+    /// Ids that follow a turn which ended with `last` when `message` is said next, up to the model's next turn. The end of the
+    /// turn is not repeated where the model wrote it.
+    pub fn between(&self, last: Option<u32>, message: &Message) -> Result<Vec<u32>> {
+        let text = self.base.chat_template.between(message)?;
+        let end = last.map(|id| self.base.tokenizer.piece(id)).unwrap_or_default();
+        Ok(self.base.tokenizer.encode(text.strip_prefix(end.as_str()).unwrap_or(&text))?)
     }
 
     /// Ids of an answer as the model should have written it, end-of-turn token included.

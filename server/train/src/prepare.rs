@@ -7,9 +7,11 @@ use std::path::Path;
 
 use whetstone_domain::{Problem, Role, RunConfig};
 use whetstone_model::weights::Base;
+use whetstone_tools::Toolbox;
 use whetstone_tooluse::tasks::{self, LoadOptions, Refusal};
 use whetstone_tooluse::{Rewarder, format};
 
+use crate::converse;
 use crate::error::{Result, TrainError};
 use crate::policy::Policy;
 use crate::pool::Pool;
@@ -81,12 +83,18 @@ pub fn load(policy: &Policy, spec: &str, limit: Option<usize>, config: &RunConfi
     let mut set = tasks::load(spec, &LoadOptions { seed: config.seed, limit, bfcl })?;
     let refused = std::mem::take(&mut set.refused);
     let mut unfit = Vec::new();
-    set.problems.retain(|p| match marker(policy, p) {
-        Some(marker) => {
+    // what the generator makes runs; what somebody wrote is tried before the run begins
+    let written = !spec.trim().starts_with("starter");
+    set.problems.retain(|p| match (marker(policy, p), if written { fault(p, config) } else { None }) {
+        (Some(marker), _) => {
             unfit.push(format!("problem {}: it contains {marker}, which ends or begins a turn for this model; take it out", p.id));
             false
         }
-        None => true,
+        (None, Some(fault)) => {
+            unfit.push(format!("problem {}: {fault}", p.id));
+            false
+        }
+        (None, None) => true,
     });
     if let (true, Some(first)) = (set.problems.is_empty(), unfit.first()) {
         return Err(TrainError::Unfit { spec: spec.to_owned(), of: unfit.len(), first: first.clone() });
@@ -100,6 +108,12 @@ pub fn load(policy: &Policy, spec: &str, limit: Option<usize>, config: &RunConfi
 fn marker<'a>(policy: &'a Policy, problem: &Problem) -> Option<&'a str> {
     let tokenizer = &policy.base.tokenizer;
     format::render(policy.format, problem).iter().find_map(|m| tokenizer.marker_in(&m.content))
+}
+
+/// Why the tools of a problem cannot run.
+fn fault(problem: &Problem, config: &RunConfig) -> Option<whetstone_tools::ToolError> {
+    let environment = problem.environment.as_ref()?;
+    Toolbox::new(environment, &problem.tools, &converse::settings(&config.tools)).err()
 }
 
 /// As many problems as a run meets, so that a generated set repeats none; none (= all rows) for files.

@@ -1,17 +1,19 @@
-//! Station *rollout*: problems in, scored groups out. One turn for now; the decoder underneath already takes forced tokens.
+//! Station *rollout*: problems in, scored groups out. How a conversation goes on is in [`crate::converse`].
 
-use whetstone_domain::{GroupClass, GroupRecord, Role, Rollout, RunConfig, StopReason, Turn};
+use whetstone_domain::{GroupClass, GroupRecord, Problem, Rollout, RunConfig, StopReason};
 use whetstone_model::adapter::Adapter;
-use whetstone_model::generate::{Completion, Decoder, Sampling};
+use whetstone_model::generate::{Decoder, Sampling};
+use whetstone_tooluse::conversation::judge;
 use whetstone_tooluse::{Rewarder, format, outcome};
 
 use crate::advantage::mean_std;
+use crate::converse::{Sampled, drive};
 use crate::error::Result;
 use crate::policy::Policy;
 use crate::pool::Prepared;
 use crate::rng::{self, Use};
 
-/// Samples G completions for every problem, [B][G]; none when `go_on` said no. `slot` numbers the first problem of the step,
+/// Samples G rollouts for every problem, [B][G]; none when `go_on` said no. `slot` numbers the first problem of the step,
 /// so that a replacement draws from streams of its own.
 pub fn sample(
     policy: &Policy,
@@ -21,7 +23,7 @@ pub fn sample(
     step: usize,
     slot: usize,
     go_on: impl FnMut(usize) -> bool,
-) -> Result<Option<Vec<Vec<Completion>>>> {
+) -> Result<Option<Vec<Vec<Sampled>>>> {
     let (g, longest) = (config.num_generations, config.max_completion_length);
     let prompts: Vec<&[u32]> = problems.iter().map(|p| p.ids.as_slice()).collect();
     let sampling = Sampling::Temperature(config.temperature);
@@ -31,13 +33,14 @@ pub fn sample(
             decoder.fork(i, rng::at(Use::Rollout, config.seed, step as u64, (slot + i) as u32, j as u32), longest)?;
         }
     }
-    let Some(completions) = decoder.finish(go_on)? else { return Ok(None) };
-    Ok(Some(completions.chunks(g).map(<[_]>::to_vec).collect()))
+    let rows: Vec<&Problem> = problems.iter().flat_map(|p| std::iter::repeat_n(&p.problem, g)).collect();
+    let Some(sampled) = drive(policy, decoder, &rows, &config.tools, go_on)? else { return Ok(None) };
+    Ok(Some(sampled.chunks(g).map(<[_]>::to_vec).collect()))
 }
 
-/// Scores one problem's completions; advantages come later, from the whole batch.
-pub fn group(policy: &Policy, rewarder: &Rewarder, problem: &Prepared, completions: &[Completion], index: usize) -> GroupRecord {
-    let rollouts: Vec<Rollout> = completions.iter().enumerate().map(|(j, c)| score(policy, rewarder, problem, c, j)).collect();
+/// Scores one problem's rollouts; advantages come later, from the whole batch.
+pub fn group(policy: &Policy, rewarder: &Rewarder, problem: &Prepared, sampled: &[Sampled], index: usize) -> GroupRecord {
+    let rollouts: Vec<Rollout> = sampled.iter().enumerate().map(|(j, s)| score(policy, rewarder, problem, s, j)).collect();
     let rewards: Vec<f64> = rollouts.iter().map(|r| r.reward.total).collect();
     let (mean, std) = mean_std(&rewards);
     let right = rollouts.iter().filter(|r| r.outcome.is_correct()).count();
@@ -59,13 +62,22 @@ pub fn group(policy: &Policy, rewarder: &Rewarder, problem: &Prepared, completio
     }
 }
 
-fn score(policy: &Policy, rewarder: &Rewarder, problem: &Prepared, c: &Completion, index: usize) -> Rollout {
+fn score(policy: &Policy, rewarder: &Rewarder, problem: &Prepared, sampled: &Sampled, index: usize) -> Rollout {
+    let c = &sampled.completion;
     let stop = c.stop.unwrap_or(StopReason::Length);
-    let text = policy.text(&c.ids);
-    let parse = format::parse(policy.format, &text);
-    let outcome = outcome::judge(&problem.problem, &text, &parse, stop);
-    let reward = rewarder.score(&problem.problem, &text, &parse, outcome);
-    let whole = policy.base.tokenizer.decode(&c.ids, false);
+    let (text, parse, outcome, reward) = match &sampled.transcript {
+        Some(t) => {
+            let verdict = judge::judge(&problem.problem, t);
+            (t.text.clone(), t.parse.clone(), verdict.outcome, rewarder.score_conversation(&problem.problem, &verdict))
+        }
+        None => {
+            let text = policy.text(&c.ids);
+            let parse = format::parse(policy.format, &text);
+            let outcome = outcome::judge(&problem.problem, &text, &parse, stop);
+            let reward = rewarder.score(&problem.problem, &text, &parse, outcome);
+            (text, parse, outcome, reward)
+        }
+    };
     Rollout {
         index,
         ids: c.ids.clone(),
@@ -73,7 +85,7 @@ fn score(policy: &Policy, rewarder: &Rewarder, problem: &Prepared, c: &Completio
         logprobs: c.logprobs.clone(),
         entropies: c.entropies.clone(),
         mask: c.mask.clone(),
-        turns: vec![Turn { role: Role::Assistant, start: 0, end: c.ids.len(), text: whole }],
+        turns: sampled.turns.clone(),
         text,
         stop,
         parse,

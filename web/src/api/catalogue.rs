@@ -12,7 +12,7 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use whetstone_tooluse::tasks::{self, LoadOptions};
+use whetstone_tooluse::tasks::{self, GENERATED, LoadOptions};
 
 use super::{Query, pairs};
 use crate::App;
@@ -51,7 +51,7 @@ pub(crate) async fn recipes(State(app): State<App>) -> Json<Vec<RecipeView>> {
 /// Specs of the task sets that a run may name
 #[utoipa::path(get, path = "/api/v1/tasksets", responses((status = 200, body = [String])))]
 pub(crate) async fn task_sets(State(app): State<App>) -> Json<Vec<String>> {
-    let own = ["starter", "starter:held-out"].map(str::to_owned).into_iter();
+    let own = GENERATED.map(str::to_owned).into_iter();
     Json(own.chain(uploads(&app).into_iter().map(|n| format!("file:{n}"))).collect())
 }
 

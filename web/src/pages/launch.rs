@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use whetstone_domain::RunConfig;
+use whetstone_tooluse::tasks::GENERATED;
 
 use super::fields::{FIELDS, Input};
 use super::{Frame, show, theme};
@@ -171,11 +172,7 @@ fn page(
             Input::Choice(all) => all.iter().map(|c| (*c).to_owned()).collect(),
             Input::Flag => vec!["false".into(), "true".into()],
             Input::Model => std::iter::once(String::new()).chain(app.models.iter().cloned()).collect(),
-            Input::Tasks => ["starter", "starter:held-out"]
-                .map(str::to_owned)
-                .into_iter()
-                .chain(uploads(app).into_iter().map(|n| format!("file:{n}")))
-                .collect(),
+            Input::Tasks => GENERATED.map(str::to_owned).into_iter().chain(uploads(app).into_iter().map(|n| format!("file:{n}"))).collect(),
             Input::Number => Vec::new(),
         };
         let mut choices: Vec<(String, bool)> = known.into_iter().map(|c| (c.clone(), c == value)).collect();

@@ -72,6 +72,11 @@ impl Conversation {
         (Next::CallTools(calls), transcript)
     }
 
+    /// Every call that was run so far, with its result.
+    pub fn exchanges(&self) -> &[Exchange] {
+        &self.exchanges
+    }
+
     /// The calls have been run: the message that shows the model their results, in the order of the calls.
     pub fn results(&mut self, results: Vec<ToolResult>) -> Message {
         let message = format::results(self.format, &results);

@@ -16,6 +16,8 @@ use whetstone_domain::{
     config::{ArgDenominator, Format, RewardName},
 };
 
+use crate::conversation::judge;
+
 /// Name of the part that stands alone on problems without an expected call.
 pub const NO_CALL: &str = "no_call";
 
@@ -68,6 +70,11 @@ impl Rewarder {
         let mut own = weights(config.reward).to_vec();
         override_weights(&mut own, &config.reward_weights)?;
         Ok(Self { name: config.reward, format: config.format, arg_denominator: config.arg_denominator, weights: own })
+    }
+
+    /// What a conversation earns; its parts and weights are [`judge::WEIGHTS`], whatever the weights of single answers.
+    pub fn score_conversation(&self, problem: &Problem, verdict: &judge::Verdict) -> Reward {
+        judge::reward(self.name, problem, verdict)
     }
 
     /// What this text earns.

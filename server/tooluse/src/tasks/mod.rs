@@ -19,6 +19,9 @@ pub const STARTER_PROBLEMS: usize = 4096;
 /// Problems of `starter:held-out` without a limit.
 pub const HELD_OUT_PROBLEMS: usize = 1024;
 
+/// Specs of generated task sets.
+pub const GENERATED: [&str; 4] = ["starter", "starter:held-out", "starter:tools", "starter:tools-held-out"];
+
 /// Specs that [`load`] understands, for messages and help.
 pub const SPECS: &str = "starter, starter:held-out, starter:tools, starter:tools-held-out, file:PATH, bfcl:CATEGORY";
 
