@@ -118,17 +118,16 @@ impl Clock {
                     Some(value) => value.as_i64().ok_or_else(|| format!("argument {key:?} must be an integer")),
                 };
                 let (hours, minutes) = (count("hours")?, count("minutes")?);
-                let span = Span::new()
-                    .try_years(count("years")?)
-                    .and_then(|s| s.try_months(count("months").unwrap_or_default()))
-                    .and_then(|s| s.try_weeks(count("weeks").unwrap_or_default()))
-                    .and_then(|s| s.try_days(count("days").unwrap_or_default()))
-                    .and_then(|s| s.try_hours(hours))
-                    .and_then(|s| s.try_minutes(minutes));
-                for key in ["months", "weeks", "days"] {
-                    count(key)?;
-                }
-                let end = span.and_then(|span| start.checked_add(span)).map_err(|e| e.to_string())?;
+                // one after the other: a span of jiff's is positive or negative as a whole
+                let spans = [
+                    Span::new().try_years(count("years")?),
+                    Span::new().try_months(count("months")?),
+                    Span::new().try_weeks(count("weeks")?),
+                    Span::new().try_days(count("days")?),
+                    Span::new().try_hours(hours),
+                    Span::new().try_minutes(minutes),
+                ];
+                let end = spans.into_iter().try_fold(start, |time, span| time.checked_add(span?)).map_err(|e| e.to_string())?;
                 if is_date && hours == 0 && minutes == 0 { end.date().to_string() } else { write(end) }
             }
             ClockOperation::Weekday => moment("date")?.0.strftime("%A").to_string(),
