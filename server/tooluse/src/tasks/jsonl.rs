@@ -12,26 +12,14 @@
 //! ```
 //! (on one line). `expected` lists every call of the right answer, `[]` = no call. An argument is the one right value, or
 //! `{"any_of": [values], "optional": may it be left out}`. `matcher` is `bfcl` (default) or `exact`; it, `domain` and `difficulty`
-//! may be left out. Unknown fields are refused.
-//!
-//! A problem that is worked on in several turns brings tools that run, and the answer in words:
-//!
-//! ```json
-//! {"environment": {"tools": {"get_price": {"kind": "table", "sql_setup": "create table p (name text, price real); insert into ...",
-//!    "query": "select price from p where name = :product"}, "calculate": {"kind": "calculator"}}, "now": "2025-03-04T10:00+00:00[UTC]"},
-//!  "answer": {"any_of": [12.6], "tolerance": 0.005}}
-//! ```
-//! `environment.tools` says what runs a tool: `calculator`, `clock` (`operation`), `table` (`sql_setup`, `query`), `files`
-//! (`files`), `http` (`openapi`, `server`, `operations`), `mcp` and `command` (`command`); the last three serve `NAME.TOOL`,
-//! `NAME.OPERATION` and `NAME`. Each tool of the problem needs one. `answer` is a number or text, or `{"any_of": [...],
-//! "none_of": [texts that must not occur], "tolerance": T}`. `expected` then lists the calls that lead to the answer.
+//! may be left out. Unknown fields are refused. `environment` and `answer`, for tools that run, are described in `running.rs`.
 
 use std::path::Path;
 
 use serde_json::{Map, Value};
-use whetstone_domain::{Accepted, Environment, Expected, ExpectedAnswer, ExpectedCall, Matcher, Message, Problem, Role, Tool};
+use whetstone_domain::{Accepted, Expected, ExpectedCall, Matcher, Message, Problem, Role, Tool};
 
-use super::{Refusal, Row, TaskError, lines};
+use super::{Refusal, Row, TaskError, lines, running};
 use crate::format::json::{DuplicateKeys, Reader};
 use crate::matching::{self, python::Type};
 use crate::schema;
@@ -93,8 +81,8 @@ pub fn parse_row(text: &str) -> Result<Problem, (String, String)> {
         matcher,
         domain,
         difficulty,
-        environment: row.remove("environment").map(environment).transpose()?,
-        answer: row.remove("answer").map(answer).transpose()?,
+        environment: row.remove("environment").map(running::environment).transpose()?,
+        answer: row.remove("answer").map(running::answer).transpose()?,
     };
     solvable(problem)
 }
@@ -226,43 +214,6 @@ fn expected(value: Value, field: &str) -> Result<ExpectedCall, Bad> {
     Ok(ExpectedCall { name, arguments: arguments.into_iter().map(argument).collect::<Result<_, Bad>>()? })
 }
 
-fn environment(value: Value) -> Result<Environment, Bad> {
-    serde_json::from_value(value).map_err(|e| ("environment".into(), e.to_string()))
-}
-
-fn answer(value: Value) -> Result<ExpectedAnswer, Bad> {
-    let answer = match value {
-        Value::Number(_) | Value::String(_) => ExpectedAnswer::one(value),
-        other => serde_json::from_value(other).map_err(|e| ("answer".into(), e.to_string()))?,
-    };
-    let plain = |v: &Value| v.is_number() || v.as_str().is_some_and(|text| text.contains(char::is_alphanumeric));
-    match () {
-        () if answer.any_of.is_empty() => bad("answer.any_of", "must be a list of at least one value"),
-        () if !answer.any_of.iter().all(plain) => bad("answer.any_of", "must hold numbers, or texts with letters or digits"),
-        () if !(answer.tolerance >= 0.0 && answer.tolerance.is_finite()) => bad("answer.tolerance", "must be a number from 0 up"),
-        () => Ok(answer),
-    }
-}
-
-/// Checks that every tool runs where one does, and that the answer can be given.
-fn runs(problem: &Problem) -> Result<(), Bad> {
-    let (environment, answer) = match (&problem.environment, &problem.answer) {
-        (None, None) => return Ok(()),
-        (Some(environment), Some(answer)) => (environment, answer),
-        (Some(_), None) => return bad("answer", "is missing; a problem with an environment is answered in words"),
-        (None, Some(_)) => return bad("environment", "is missing; only a problem whose tools run is answered in words"),
-    };
-    let served = |name: &str| environment.tools.keys().any(|k| name == k || name.strip_prefix(k).is_some_and(|rest| rest.starts_with('.')));
-    if let Some((i, tool)) = problem.tools.iter().enumerate().find(|(_, t)| !served(&t.name)) {
-        return bad(format!("tools[{i}].name"), format!("nothing in \"environment\" runs {:?}", tool.name));
-    }
-    let own = |v: &Value| crate::conversation::judge::answers(answer, &v.as_str().map_or_else(|| v.to_string(), str::to_owned));
-    match answer.any_of.iter().all(own) {
-        true => Ok(()),
-        false => bad("answer", "refuses one of its own values; look at \"none_of\""),
-    }
-}
-
 fn accepted(value: Value, field: &str) -> Result<Accepted, Bad> {
     let mut map = match value {
         Value::Object(map) if map.contains_key("any_of") => map,
@@ -314,7 +265,7 @@ fn solvable(mut problem: Problem) -> Result<Problem, Bad> {
             matching::accepts_itself(problem.matcher, tool, key, accepted).map_err(|reason| (at, reason))?;
         }
     }
-    runs(&problem)?;
+    running::check(&problem)?;
     match matching::matches(&problem, &matching::canonical(&problem)) {
         true => Ok(problem),
         false => bad("expected", "does not pass its own matcher"),

@@ -6,6 +6,7 @@
 pub mod bfcl;
 pub mod jsonl;
 mod lines;
+mod running;
 pub mod starter;
 
 use std::collections::HashSet;
