@@ -112,6 +112,9 @@ impl Default for WarmStart {
 pub struct ToolUse {
     /// Most turns of the model in one rollout, 1 to 16. 4: two or three calls after one another, and the answer.
     pub max_turns: usize,
+    /// Most tokens of a conversation after its prompt, results included, 1 to 131072. 512: four turns of the default length and
+    /// results as long; memory for the keys and values of so many is set aside for each rollout.
+    pub max_tokens: usize,
     /// Longest time of one call, s, above 0 and at most 600. 5: the whole step waits for it.
     pub timeout: f64,
     /// Lets problems start programs (`command`, `mcp`) and read database files, with all that this account may do. Off, because
@@ -123,7 +126,7 @@ pub struct ToolUse {
 
 impl Default for ToolUse {
     fn default() -> Self {
-        Self { max_turns: 4, timeout: 5.0, programs: false, hosts: Vec::new() }
+        Self { max_turns: 4, max_tokens: 512, timeout: 5.0, programs: false, hosts: Vec::new() }
     }
 }
 
@@ -158,7 +161,7 @@ pub struct RunConfig {
     pub num_generations: usize,
     /// Longer prompts are dropped when problems are loaded, and counted. Tokens, >= 1.
     pub max_prompt_tokens: usize,
-    /// Length limit of a completion, tokens, >= 1.
+    /// Length limit of a completion, which is one turn of the model, tokens, >= 1.
     pub max_completion_length: usize,
     /// Sampling temperature while training, > 0; logits are divided by it in the update, too.
     pub temperature: f64,
@@ -320,6 +323,7 @@ impl RunConfig {
         check(w.eval_problems >= 1, "warm_start.eval_problems", "must be at least 1");
         check(w.patience >= 1, "warm_start.patience", "must be at least 1");
         check((1..=16).contains(&self.tools.max_turns), "tools.max_turns", "must be between 1 and 16");
+        check((1..=131_072).contains(&self.tools.max_tokens), "tools.max_tokens", "must be between 1 and 131072 tokens");
         check(positive(self.tools.timeout) && self.tools.timeout <= 600.0, "tools.timeout", "must be above 0 and at most 600");
         errors
     }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use whetstone_domain::config::ToolUse;
-use whetstone_domain::{Problem, Role, StopReason, ToolCall, ToolFailure, ToolResult, Turn};
+use whetstone_domain::{ConfigError, Problem, Role, StopReason, ToolCall, ToolFailure, ToolResult, Turn};
 use whetstone_model::generate::{Completion, Decoder};
 use whetstone_tools::{Settings, StepCache, Toolbox};
 use whetstone_tooluse::conversation::{Conversation, Next, Transcript};
@@ -14,6 +14,7 @@ use whetstone_tooluse::{format, matching};
 
 use crate::error::{Result, TrainError};
 use crate::policy::Policy;
+use crate::pool::Prepared;
 
 /// What one row came to.
 #[derive(Debug, Clone)]
@@ -36,21 +37,35 @@ pub fn settings(tools: &ToolUse) -> Settings {
     }
 }
 
+/// Tokens that a row may have in all: a turn's, or a conversation's where one of the problems is worked on in several turns.
+pub fn room(policy: &Policy, problems: &[&Prepared], turn: usize, tools: &ToolUse) -> usize {
+    let prompt = problems.iter().map(|p| p.ids.len()).max().unwrap_or_default();
+    match problems.iter().any(|p| p.problem.is_conversation()) {
+        true => tools.max_tokens.max(turn).min(policy.positions.saturating_sub(prompt)),
+        false => turn,
+    }
+}
+
 /// Steps until every conversation is over, asking `go_on` (live rows) before each token; none when it said no. `problems` are
-/// the problems of the rows, in the order they were forked.
+/// the problems of the rows, in the order they were forked; `turn` is the most tokens of one turn of the model.
 pub fn drive(
     policy: &Policy,
     mut decoder: Decoder,
     problems: &[&Problem],
+    turn: usize,
     tools: &ToolUse,
     mut go_on: impl FnMut(usize) -> bool,
 ) -> Result<Option<Vec<Sampled>>> {
     let mut talks: Vec<Talk> = problems.iter().map(|p| Talk::new(policy, p, tools)).collect();
     let mut cache = StepCache::default();
+    for row in 0..talks.len() {
+        decoder.limit_turn(row, turn);
+    }
     loop {
         for (row, talk) in talks.iter_mut().enumerate().filter(|(_, t)| !t.over) {
             if let Some(ids) = talk.ended(decoder.completion(row), &mut cache)? {
                 decoder.force(row, &ids);
+                decoder.limit_turn(row, turn);
                 talk.shown(decoder.completion(row));
             }
         }
@@ -88,6 +103,15 @@ pub fn gold(policy: &Policy, problem: &Problem, tools: &ToolUse) -> Result<(Vec<
     let answer = problem.answer.as_ref().and_then(|a| a.any_of.first());
     let words = answer.map(|a| a.as_str().map_or_else(|| a.to_string(), str::to_owned)).unwrap_or_default();
     say(&words, &mut ids, &mut mask)?;
+    if ids.len() > tools.max_tokens {
+        let detail = format!(
+            "is {}, but problem {} needs {} tokens for its calls, their results and the answer",
+            tools.max_tokens,
+            problem.id,
+            ids.len()
+        );
+        return Err(ConfigError { pointer: "tools.max_tokens".into(), detail }.into());
+    }
     Ok((ids, mask))
 }
 

@@ -10,7 +10,7 @@ use whetstone_tooluse::conversation::judge;
 use whetstone_tooluse::predict;
 
 use crate::batch::{Batch, Branch, Target};
-use crate::converse::drive;
+use crate::converse::{drive, room};
 use crate::error::Result;
 use crate::policy::Policy;
 use crate::pool::Prepared;
@@ -30,13 +30,13 @@ pub struct Evaluated {
     pub predictions: Vec<Prediction>,
 }
 
-/// Answers every problem of `items`, `rows` at a time and at most `longest` tokens each; none when `go_on(done)` said no.
+/// Answers every problem of `items`, `rows` at a time and at most `turn` tokens a turn; none when `go_on(done)` said no.
 pub fn evaluate(
     policy: &Policy,
     adapter: Option<&Adapter>,
     items: &[Prepared],
     rows: usize,
-    longest: usize,
+    turn: usize,
     tools: &ToolUse,
     mut go_on: impl FnMut(usize) -> bool,
 ) -> Result<Option<Evaluated>> {
@@ -45,13 +45,14 @@ pub fn evaluate(
     let mut first = Vec::new();
     for chunk in items.chunks(rows.max(1)) {
         let prompts: Vec<&[u32]> = chunk.iter().map(|p| p.ids.as_slice()).collect();
+        let longest = room(policy, &chunk.iter().collect::<Vec<_>>(), turn, tools);
         let mut decoder = Decoder::new(&policy.model, adapter, &prompts, chunk.len(), longest, Sampling::Greedy, &policy.eos)?;
         for i in 0..chunk.len() {
             decoder.fork(i, crate::rng::at(crate::rng::Use::Rollout, 0, 0, 0, 0), longest)?;
         }
         let done = predictions.len();
         let problems: Vec<&Problem> = chunk.iter().map(|p| &p.problem).collect();
-        let Some(sampled) = drive(policy, decoder, &problems, tools, |_| go_on(done))? else { return Ok(None) };
+        let Some(sampled) = drive(policy, decoder, &problems, turn, tools, |_| go_on(done))? else { return Ok(None) };
         for (item, s) in chunk.iter().zip(&sampled) {
             let c = &s.completion;
             let written = c.mask.iter().filter(|m| **m == 1).count();

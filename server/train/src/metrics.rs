@@ -1,7 +1,7 @@
 //! Station *metrics*: scored groups in, numbers under TRL's names out.
 
 use whetstone_domain::event::Metrics;
-use whetstone_domain::{GroupClass, GroupRecord, Outcome, Rollout, StopReason};
+use whetstone_domain::{GroupClass, GroupRecord, Outcome, Role, Rollout, StopReason};
 
 use crate::advantage::mean_std;
 
@@ -35,7 +35,9 @@ pub fn of_groups(groups: &[GroupRecord]) -> Metrics {
     put("completions/min_length", lengths.iter().copied().fold(f64::INFINITY, f64::min));
     put("completions/max_length", lengths.iter().copied().fold(0.0, f64::max));
     put("completions/clipped_ratio", share(rollouts.iter().filter(|r| r.stop == StopReason::Length).count()));
-    let calls: usize = rollouts.iter().filter_map(|r| r.parse.strict.as_ref().ok()).map(Vec::len).sum();
+    // calls of the last turn, and one for every turn before it that was answered by tools
+    let earlier = |r: &Rollout| r.turns.iter().filter(|t| t.role == Role::Tool).count();
+    let calls: usize = rollouts.iter().map(|r| earlier(r) + r.parse.strict.as_ref().map_or(0, Vec::len)).sum();
     put("tools/call_frequency", share(calls));
     for outcome in Outcome::ALL {
         put(&format!("outcome/{}", outcome.name()), share(rollouts.iter().filter(|r| r.outcome == outcome).count()));

@@ -18,6 +18,8 @@ pub struct Policy {
     pub format: Format,
     /// Tokens that end a turn.
     pub eos: Vec<u32>,
+    /// Tokens that a prompt and all that follows it may have together.
+    pub positions: usize,
 }
 
 impl Policy {
@@ -27,9 +29,12 @@ impl Policy {
         if asked > base.config.max_position_embeddings {
             return Err(TrainError::TooLong { asked, limit: base.config.max_position_embeddings });
         }
-        let model = Transformer::new(&base.config, &base.weights, asked)?;
+        // a conversation takes what room there is
+        let longest = config.max_completion_length.max(config.tools.max_tokens);
+        let positions = config.max_prompt_tokens.saturating_add(longest).min(base.config.max_position_embeddings);
+        let model = Transformer::new(&base.config, &base.weights, positions)?;
         let eos = base.config.eos_token_ids.clone();
-        Ok(Self { model, format: config.format, eos, base })
+        Ok(Self { model, format: config.format, eos, positions, base })
     }
 
     /// The rendered prompt and its ids. Rendered once, tokenised once; later stations only pass ids on.

@@ -7,7 +7,7 @@ use whetstone_tooluse::conversation::judge;
 use whetstone_tooluse::{Rewarder, format, outcome};
 
 use crate::advantage::mean_std;
-use crate::converse::{Sampled, drive};
+use crate::converse::{Sampled, drive, room};
 use crate::error::Result;
 use crate::policy::Policy;
 use crate::pool::Prepared;
@@ -24,7 +24,8 @@ pub fn sample(
     slot: usize,
     go_on: impl FnMut(usize) -> bool,
 ) -> Result<Option<Vec<Vec<Sampled>>>> {
-    let (g, longest) = (config.num_generations, config.max_completion_length);
+    let (g, turn) = (config.num_generations, config.max_completion_length);
+    let longest = room(policy, problems, turn, &config.tools);
     let prompts: Vec<&[u32]> = problems.iter().map(|p| p.ids.as_slice()).collect();
     let sampling = Sampling::Temperature(config.temperature);
     let mut decoder = Decoder::new(&policy.model, Some(adapter), &prompts, problems.len() * g, longest, sampling, &policy.eos)?;
@@ -34,7 +35,7 @@ pub fn sample(
         }
     }
     let rows: Vec<&Problem> = problems.iter().flat_map(|p| std::iter::repeat_n(&p.problem, g)).collect();
-    let Some(sampled) = drive(policy, decoder, &rows, &config.tools, go_on)? else { return Ok(None) };
+    let Some(sampled) = drive(policy, decoder, &rows, turn, &config.tools, go_on)? else { return Ok(None) };
     Ok(Some(sampled.chunks(g).map(<[_]>::to_vec).collect()))
 }
 

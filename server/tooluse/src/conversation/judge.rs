@@ -78,7 +78,7 @@ fn right_calls(problem: &Problem, made: &[Exchange]) -> usize {
     let mut open: Vec<&Exchange> = made.iter().filter(|e| e.result.failure.is_none()).collect();
     let mut right = 0;
     for expected in &problem.expected.calls {
-        let alone = Problem { expected: Expected { calls: vec![expected.clone()] }, answer: None, environment: None, ..problem.clone() };
+        let alone = alone(problem, expected);
         let fits = |e: &&Exchange| {
             e.call.name == expected.name && (same_result(problem, expected, e) || matching::matches(&alone, std::slice::from_ref(&e.call)))
         };
@@ -88,6 +88,21 @@ fn right_calls(problem: &Problem, made: &[Exchange]) -> usize {
         }
     }
     right
+}
+
+/// A problem of one call, for its matcher.
+fn alone(problem: &Problem, expected: &ExpectedCall) -> Problem {
+    Problem {
+        id: String::new(),
+        messages: Vec::new(),
+        tools: problem.tools.iter().filter(|t| t.name == expected.name).cloned().collect(),
+        expected: Expected { calls: vec![expected.clone()] },
+        matcher: problem.matcher,
+        domain: String::new(),
+        difficulty: 0,
+        environment: None,
+        answer: None,
+    }
 }
 
 /// True when a calculator gave one of the numbers among the accepted expressions.

@@ -14,8 +14,12 @@ use whetstone_train::batch::{Batch, Branch, Target};
 use whetstone_train::converse::{drive, gold};
 use whetstone_train::rng::{Use, at};
 
+fn long() -> ToolUse {
+    ToolUse { max_tokens: 900, ..ToolUse::default() }
+}
+
 fn policy() -> Policy {
-    let config = RunConfig { max_prompt_tokens: 3000, max_completion_length: 1000, ..RunConfig::default() };
+    let config = RunConfig { max_prompt_tokens: 3000, max_completion_length: 900, tools: long(), ..RunConfig::default() };
     Policy::new(tiny_base(1).unwrap(), &config).unwrap()
 }
 
@@ -26,7 +30,7 @@ fn problem() -> Problem {
 #[test]
 fn a_conversation_as_it_should_be_decodes_to_its_turns_and_tools_words_are_masked() {
     let (policy, problem) = (policy(), problem());
-    let (ids, mask) = gold(&policy, &problem, &ToolUse::default()).unwrap();
+    let (ids, mask) = gold(&policy, &problem, &long()).unwrap();
     assert_eq!(ids.len(), mask.len());
     let text = policy.base.tokenizer.decode(&ids, false);
     let words = |value: u8| {
@@ -46,7 +50,7 @@ fn a_conversation_as_it_should_be_decodes_to_its_turns_and_tools_words_are_maske
 #[test]
 fn tool_result_tokens_never_receive_gradient() {
     let (policy, problem) = (policy(), problem());
-    let (ids, mask) = gold(&policy, &problem, &ToolUse::default()).unwrap();
+    let (ids, mask) = gold(&policy, &problem, &long()).unwrap();
     let (_, prompt) = policy.prompt(&problem).unwrap();
     let branches = [Branch { prompt: &prompt, completions: vec![Target { ids: &ids, mask: &mask }] }];
     let batch = Batch::new(&branches, 0);
@@ -72,7 +76,7 @@ fn results_are_appended_as_masked_tokens_and_the_conversation_goes_on() {
             let row = decoder.fork(0, at(Use::Rollout, 3, 0, 0, j), longest).unwrap();
             decoder.force(row, &call);
         }
-        drive(&policy, decoder, &[&problem; 2], &ToolUse::default(), |_| true).unwrap().unwrap()
+        drive(&policy, decoder, &[&problem; 2], 40, &ToolUse::default(), |_| true).unwrap().unwrap()
     };
     for s in sampled(400) {
         let (c, transcript) = (&s.completion, s.transcript.as_ref().unwrap());
@@ -108,7 +112,7 @@ fn the_stored_tokens_are_the_shown_turns_whatever_is_sampled() {
         }
         decoder
     };
-    let sampled = drive(&policy, decoder(), &[&problem; 4], &tools, |_| true).unwrap().unwrap();
+    let sampled = drive(&policy, decoder(), &[&problem; 4], 100, &tools, |_| true).unwrap().unwrap();
     for s in &sampled {
         let c = &s.completion;
         let shown: String = s.turns.iter().map(|t| t.text.as_str()).collect();
@@ -123,7 +127,10 @@ fn the_stored_tokens_are_the_shown_turns_whatever_is_sampled() {
         assert!(transcript.stop == c.stop.unwrap() || transcript.stop == StopReason::Length);
     }
     let plain = Problem { environment: None, answer: None, ..problem.clone() };
-    let alone = drive(&policy, decoder(), &[&plain; 4], &tools, |_| true).unwrap().unwrap();
+    let alone = drive(&policy, decoder(), &[&plain; 4], 100, &tools, |_| true).unwrap().unwrap();
     assert!(alone.iter().all(|s| s.transcript.is_none() && s.turns.len() == 1));
-    assert!(drive(&policy, decoder(), &[&problem; 4], &tools, |_| false).unwrap().is_none());
+    assert!(alone.iter().all(|s| s.completion.ids.len() <= 100), "a turn has its own limit");
+    let short = gold(&policy, &problem, &ToolUse { max_tokens: 30, ..tools.clone() }).unwrap_err().to_string();
+    assert!(short.contains("tools.max_tokens"), "{short}");
+    assert!(drive(&policy, decoder(), &[&problem; 4], 100, &tools, |_| false).unwrap().is_none());
 }
