@@ -92,6 +92,11 @@ pub(super) fn hundredths(n: i64) -> f64 {
     n as f64 / 100.0
 }
 
+/// A number as people write it: without a point where nothing follows.
+pub(super) fn plain(n: f64) -> Value {
+    if n.fract() == 0.0 { Value::from(n as i64) } else { Value::from(n) }
+}
+
 /// A phrasing with its words put in: `{a}` is the first, `{b}` the second, and so on.
 pub(super) fn phrase(draw: &mut Draw, phrasings: &[&str], words: &[&str]) -> String {
     let mut text = draw.pick(phrasings).copied().unwrap_or_default().to_owned();

@@ -6,14 +6,14 @@ use whetstone_domain::{ClockOperation, ExpectedAnswer, Runnable};
 use super::super::draw::Draw;
 use super::calendar::{self, START_OF_2025};
 use super::data::{AUTHORS, BOOKS, GOODS, INNS, ISLANDS, TOWNS};
-use super::draft::{Draft, Scene, between, calculator, call, choice, compute, convert, hundredths, lookup, phrase, some, tool};
+use super::draft::{Draft, Scene, between, calculator, call, choice, compute, convert, hundredths, lookup, phrase, plain, some, tool};
 
 pub(super) const SCENES: [Scene; 5] = [inn, pantry, ferry, library, towns];
 
 fn inn(draw: &mut Draw) -> Draft {
     let inns = some(draw, &INNS, 5);
     let rates: Vec<i64> = inns.iter().map(|_| 50 * between(draw, 90, 480)).collect();
-    let rows: Vec<(&str, Value)> = inns.iter().copied().zip(rates.iter().map(|r| json!(hundredths(*r)))).collect();
+    let rows: Vec<(&str, Value)> = inns.iter().copied().zip(rates.iter().map(|r| plain(hundredths(*r)))).collect();
     let nights = between(draw, 2, 14);
     let total = hundredths(nights * rates[0]);
     let asks = [
@@ -32,7 +32,7 @@ fn inn(draw: &mut Draw) -> Draft {
             call("room_rate", &[("inn", json!(inns[0]))]),
             compute("evaluate_math", &format!("{nights} * {}", hundredths(rates[0])), total),
         ],
-        answer: ExpectedAnswer::one(total),
+        answer: ExpectedAnswer::one(plain(total)),
         difficulty: 2,
     }
 }

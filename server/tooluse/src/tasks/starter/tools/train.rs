@@ -7,7 +7,7 @@ use super::super::draw::Draw;
 use super::calendar::{self, START_OF_2025, WEEKDAYS};
 use super::data::{PEOPLE, PRODUCTS, PROJECTS, TRAILS};
 use super::draft::{
-    Draft, RunningTool, Scene, between, calculator, call, choice, compute, convert, hundredths, lookup, phrase, some, tool,
+    Draft, RunningTool, Scene, between, calculator, call, choice, compute, convert, hundredths, lookup, phrase, plain, some, tool,
 };
 
 pub(super) const SCENES: [Scene; 6] = [one_kind, two_kinds, trails, deadline, journey, office];
@@ -15,7 +15,7 @@ pub(super) const SCENES: [Scene; 6] = [one_kind, two_kinds, trails, deadline, jo
 fn prices(draw: &mut Draw) -> (RunningTool, Vec<((&'static str, &'static str), i64)>) {
     let products = some(draw, &PRODUCTS, 5);
     let priced: Vec<_> = products.into_iter().map(|p| (p, 5 * between(draw, 20, 900))).collect();
-    let rows: Vec<(&str, Value)> = priced.iter().map(|((one, _), cents)| (*one, json!(hundredths(*cents)))).collect();
+    let rows: Vec<(&str, Value)> = priced.iter().map(|((one, _), cents)| (*one, plain(hundredths(*cents)))).collect();
     (lookup("get_price", "Price of a product in euros", ("product", "Name of the product, singular"), &rows), priced)
 }
 
@@ -35,7 +35,7 @@ fn one_kind(draw: &mut Draw) -> Draft {
         request: phrase(draw, &asks, &[&n.to_string(), many]),
         tools: vec![lookup, counter()],
         calls: vec![call("get_price", &[("product", json!(one))]), compute("calculate", &format!("{n} * {}", hundredths(cents)), total)],
-        answer: ExpectedAnswer::one(total),
+        answer: ExpectedAnswer::one(plain(total)),
         difficulty: 2,
     }
 }
@@ -61,7 +61,7 @@ fn two_kinds(draw: &mut Draw) -> Draft {
             call("get_price", &[("product", json!(b))]),
             compute("calculate", &expression, total),
         ],
-        answer: ExpectedAnswer::one(total),
+        answer: ExpectedAnswer::one(plain(total)),
         difficulty: 3,
     }
 }
