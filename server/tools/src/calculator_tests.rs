@@ -62,3 +62,13 @@ fn what_cannot_be_computed_is_named() {
     }
     assert!(evaluate(&"1+".repeat(5000)).expect_err("long").contains("at most 1000"));
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_the_calculator_panic_or_give_what_is_no_number(text in "[-+*/%^(),.0-9a-z πé\\n]{0,60}|\\PC{0,40}") {
+        if let Ok(value) = evaluate(&text) {
+            proptest::prop_assert!(value.is_finite());
+            proptest::prop_assert!(show(value).parse::<f64>().is_ok(), "{}", show(value));
+        }
+    }
+}

@@ -141,3 +141,13 @@ fn answers_are_read_as_people_write_them() {
     assert!(answers(&name, "the THREE oaks, by far") && answers(&name, "Three-Oaks"));
     assert!(!answers(&name, "Three") && !answers(&name, "Three Oaks or Elm") && !answers(&name, "threeoaks") && !answers(&name, ""));
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_reading_an_answer_panic(text in "[-.,0-9a ∞é\\n]{0,30}|\\PC{0,40}") {
+        let number = ExpectedAnswer::one(3);
+        let name = ExpectedAnswer { none_of: vec!["b".into()], ..ExpectedAnswer::one("a") };
+        proptest::prop_assert!(!(answers(&number, &text) && text.chars().all(|c| !c.is_ascii_digit())));
+        proptest::prop_assert!(!(answers(&name, &text) && !text.to_lowercase().contains('a')));
+    }
+}
