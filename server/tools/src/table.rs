@@ -105,8 +105,9 @@ impl Database {
     }
 
     fn ask(&self, sql: &str, arguments: &Map<String, Value>, settings: &Settings) -> Reply {
-        if sql.trim().is_empty() {
-            return refuse(ToolFailure::BadArguments, "the statement is empty");
+        // SQLite would read no further than there
+        if sql.trim().is_empty() || sql.contains('\0') {
+            return refuse(ToolFailure::BadArguments, "the statement is empty, or holds the character U+0000");
         }
         let mut statement = self.connection.prepare(sql).or_else(|e| explain(&e, settings))?;
         if self.query.is_some()

@@ -26,13 +26,18 @@ fn bad<T>(field: impl Into<String>, reason: impl Into<String>) -> Result<T, Bad>
 }
 
 pub(super) fn environment(value: Value) -> Result<Environment, Bad> {
-    serde_json::from_value(value).map_err(|e| ("environment".into(), e.to_string()))
+    // serde would read a list as a struct's fields in order
+    match value.is_object() {
+        true => serde_json::from_value(value).map_err(|e| ("environment".into(), e.to_string())),
+        false => bad("environment", "must be a JSON object"),
+    }
 }
 
 pub(super) fn answer(value: Value) -> Result<ExpectedAnswer, Bad> {
     let answer = match value {
         Value::Number(_) | Value::String(_) => ExpectedAnswer::one(value),
-        other => serde_json::from_value(other).map_err(|e| ("answer".into(), e.to_string()))?,
+        Value::Object(_) => serde_json::from_value(value).map_err(|e| ("answer".into(), e.to_string()))?,
+        _ => return bad("answer", "must be a number, a text or a JSON object"),
     };
     let plain = |v: &Value| v.is_number() || v.as_str().is_some_and(|text| text.contains(char::is_alphanumeric));
     match () {
