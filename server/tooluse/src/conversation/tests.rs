@@ -44,7 +44,7 @@ fn what_cannot_be_read_was_cut_off_or_comes_too_late_ends_the_conversation() {
     }
     let (next, transcript) = c.turn(F, StopReason::Eos);
     assert_eq!((next, transcript.cut_short, transcript.exchanges.len()), (Next::Done, true, MOST_TURNS - 1));
-    let many = format!("[{}]", vec![F; MOST_CALLS + 1].join(", "));
+    let many = format!("[{}]", [F; MOST_CALLS + 1].join(", "));
     assert!(conversation().turn(&many, StopReason::Eos).1.cut_short);
 }
 
@@ -148,6 +148,6 @@ proptest::proptest! {
         let number = ExpectedAnswer::one(3);
         let name = ExpectedAnswer { none_of: vec!["b".into()], ..ExpectedAnswer::one("a") };
         proptest::prop_assert!(!(answers(&number, &text) && text.chars().all(|c| !c.is_ascii_digit())));
-        proptest::prop_assert!(!(answers(&name, &text) && !text.to_lowercase().contains('a')));
+        proptest::prop_assert!(!answers(&name, &text) || text.to_lowercase().contains('a'));
     }
 }

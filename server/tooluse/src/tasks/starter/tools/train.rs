@@ -12,7 +12,10 @@ use super::draft::{
 
 pub(super) const SCENES: [Scene; 6] = [one_kind, two_kinds, trails, deadline, journey, office];
 
-fn prices(draw: &mut Draw) -> (RunningTool, Vec<((&'static str, &'static str), i64)>) {
+/// Singular and plural of a product, and its price in cents.
+type Priced = ((&'static str, &'static str), i64);
+
+fn prices(draw: &mut Draw) -> (RunningTool, Vec<Priced>) {
     let products = some(draw, &PRODUCTS, 5);
     let priced: Vec<_> = products.into_iter().map(|p| (p, 5 * between(draw, 20, 900))).collect();
     let rows: Vec<(&str, Value)> = priced.iter().map(|((one, _), cents)| (*one, plain(hundredths(*cents)))).collect();
