@@ -3,7 +3,7 @@
 //! In: calls. Out: the text of the server's answer; its `isError` is a result like any other. `rmcp` is asynchronous: a small
 //! runtime of this module's own, driven by the thread that calls, keeps that inside. Dropped, it ends the server.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -108,7 +108,7 @@ impl Drop for Server {
     }
 }
 
-fn spawn(file: &PathBuf, arguments: &[String], folder: &TempDir, settings: &Settings) -> Result<(TokioChildProcess, u32), String> {
+fn spawn(file: &Path, arguments: &[String], folder: &TempDir, settings: &Settings) -> Result<(TokioChildProcess, u32), String> {
     let mut command = tokio::process::Command::from(process::command(file, arguments, folder.path()));
     command.kill_on_drop(true);
     let (transport, _) =
