@@ -11,6 +11,7 @@ use serde::Deserialize as _;
 use serde_json::Value as Json;
 use toml::de::{DeTable, DeValue};
 use whetstone_domain::RunConfig;
+use whetstone_domain::config::RewardName;
 
 /// Presets by name, the default first.
 pub const RECIPES: [(&str, &str); 2] =
@@ -94,8 +95,12 @@ impl Layers {
 
     /// The config, if every value is in range.
     pub fn finish(self) -> Result<RunConfig> {
-        let config =
+        let mut config =
             RunConfig::deserialize(toml::Value::Table(self.table.clone())).map_err(|e| anyhow!("config: {}", plain(&e.to_string())))?;
+        if matches!(config.reward, RewardName::File(_)) && config.composition.is_some() {
+            bail!("reward: it names a file, and composition is given too; use reward = \"composition\" for the latter");
+        }
+        read_composition(&mut config)?;
         let problems = config.problems();
         if problems.is_empty() {
             return Ok(config);
@@ -107,6 +112,15 @@ impl Layers {
         };
         bail!("{}", problems.iter().map(line).collect::<Vec<_>>().join("\n"))
     }
+}
+
+/// Reads the composition that `reward = "file:PATH"` names into the config, so that a run keeps the reward it began with.
+pub fn read_composition(config: &mut RunConfig) -> Result<()> {
+    if let RewardName::File(path) = &config.reward {
+        let text = std::fs::read_to_string(path).with_context(|| format!("reward: cannot read {path}"))?;
+        config.composition = Some(toml::from_str(&text).map_err(|e| anyhow!("reward: {path}: {}", plain(&e.to_string())))?);
+    }
+    Ok(())
 }
 
 /// Keys with their byte offsets, dotted, leaves and tables alike.
@@ -131,7 +145,9 @@ fn known(key: &str) -> Option<Json> {
 
 fn is_known(key: &str) -> bool {
     // weights of rewards are named by the reward; a wrong one is refused where the reward is made
-    known(key).is_some() || key.strip_prefix("reward_weights.").is_some_and(|name| !name.is_empty() && !name.contains('.'))
+    known(key).is_some()
+        || key.starts_with("composition.")
+        || key.strip_prefix("reward_weights.").is_some_and(|name| !name.is_empty() && !name.contains('.'))
 }
 
 /// Every key, dotted.

@@ -16,6 +16,10 @@ use clap::{Args, Parser, Subcommand};
 
 use cli::Ui;
 
+/// Tensors of megabytes come and go every few milliseconds: glibc would give their pages back and have them cleared again.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Teach small language models to call tools, on the machine you have.
 #[derive(Parser)]
 #[command(name = "whetstone", version, arg_required_else_help = true, after_help = EXAMPLES)]
@@ -46,6 +50,7 @@ enum Command {
     Demo(cli::demo::DemoArgs),
     Train(cli::train::TrainArgs),
     Eval(cli::eval::EvalArgs),
+    Bench(cli::bench::BenchArgs),
     Export(cli::export::ExportArgs),
     Model(cli::model::ModelArgs),
     Tasks(cli::tasks::TasksArgs),
@@ -96,6 +101,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Demo(args) => cli::demo::run(&args, &data, &ui),
         Command::Train(args) => cli::train::run(&args, &data, &ui),
         Command::Eval(args) => cli::eval::run(&args, &data, &ui),
+        Command::Bench(args) => cli::bench::run(&args, &data, &ui),
         Command::Export(args) => cli::export::run(&args, &data, &ui),
         Command::Model(args) => cli::model::run(&args, &data, &ui),
         Command::Tasks(args) => cli::tasks::run(&args, &data, &ui),

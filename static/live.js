@@ -75,6 +75,9 @@ document.addEventListener("keydown", (event) => {
   if (link) link.click();
 });
 
+const keys = document.getElementById("keys");
+if (keys) { keys.hidden = false; keys.addEventListener("click", help); }
+
 function help() {
   const dialog = document.createElement("dialog");
   const table = dialog.appendChild(document.createElement("table"));
@@ -82,7 +85,13 @@ function help() {
   for (const link of document.querySelectorAll("[data-key]")) {
     const row = table.insertRow();
     row.insertCell().appendChild(document.createElement("kbd")).textContent = link.dataset.key;
-    row.insertCell().textContent = link.textContent.trim();
+    row.insertCell().textContent = link.textContent.trim().replace(/\s+/g, " ");
+  }
+  for (const [key, what] of [["/", "to the search field"], ["?", "these keys"]]) {
+    if (key === "/" && !document.querySelector('[data-key-focus="/"]')) continue;
+    const row = table.insertRow();
+    row.insertCell().appendChild(document.createElement("kbd")).textContent = key;
+    row.insertCell().textContent = what;
   }
   dialog.addEventListener("close", () => dialog.remove());
   body.append(dialog);

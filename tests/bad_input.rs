@@ -106,6 +106,62 @@ fn text_that_could_forge_a_turn_is_not_let_in() {
 }
 
 #[test]
+fn hostile_problems_are_refused_by_name_while_the_good_ones_load() {
+    let lab = Lab::new();
+    let hostile = |id: &str, change: &dyn Fn(&mut serde_json::Value)| {
+        let mut row = problem(id, 1);
+        change(&mut row);
+        format!("{row}\n")
+    };
+    let parameters = |schema: serde_json::Value| move |row: &mut serde_json::Value| row["tools"][0]["parameters"] = schema.clone();
+    let nested = format!("{}1{}", "[".repeat(1000), "]".repeat(1000));
+    let bomb: serde_json::Map<_, _> = (0..30)
+        .map(|i| {
+            let next = serde_json::json!({"$ref": format!("#/$defs/d{}", (i + 1) % 31)});
+            (format!("d{i}"), serde_json::json!({"allOf": [next, next]}))
+        })
+        .chain([("d30".to_owned(), serde_json::json!({"type": "object"}))])
+        .collect();
+    let rows = [
+        problems("t", 12),
+        hostile("control", &|row| row["tools"][0]["name"] = "a\u{1b}[2Jdd".into()),
+        hostile("alike", &|row| row["tools"][0]["name"] = "\u{430}dd".into()),
+        hostile("hidden", &|row| row["tools"][0]["name"] = "a\u{200b}dd".into()),
+        hostile("remote", &parameters(serde_json::json!({"type": "object", "$ref": "https://example.invalid/s.json"}))),
+        hostile("itself", &parameters(serde_json::json!({"type": "object", "$ref": "#"}))),
+        hostile("bomb", &parameters(serde_json::json!({"type": "object", "$ref": "#/$defs/d0", "$defs": bomb}))),
+        hostile("deep", &|_| {}).replace("\"expected\":[]", &format!("\"expected\":{nested}")),
+        hostile("long", &|row| row["messages"][0]["content"] = "x ".repeat(5000).into()),
+        hostile("many", &|row| {
+            row["tools"] = (0..200)
+                .map(|i| {
+                    let mut tool = row["tools"][0].clone();
+                    tool["name"] = format!("add_{i}").into();
+                    tool
+                })
+                .collect()
+        }),
+    ]
+    .concat();
+    lab.write("hostile.jsonl", &rows);
+    let args = ["--tasks", "file:hostile.jsonl", "--steps", "1", "--set", "warm_start.steps=0", "--set", "eval_problems=0"];
+    let ran = lab.train(&args).ok();
+    for words in [
+        "12 from file:",
+        "tools[0].name: holds a control character",
+        "problem alike: tool name \"\u{430}dd\": holds U+0430, which looks like 'a', among Latin letters",
+        "problem hidden: tool name \"a\\u{200b}dd\": holds the character U+200B",
+        "is no place in it, and references are followed nowhere else",
+        "refers to itself through \"#\"",
+        "larger than 10000 subschemas",
+        "nested deeper than 64 levels",
+        "2 dropped",
+    ] {
+        assert!(ran.stderr.contains(words), "{words:?} is not in:\n{}", ran.stderr);
+    }
+}
+
+#[test]
 fn problems_that_are_also_learned_from_are_warned_about() {
     let lab = Lab::new();
     let ran = lab.train(&["--set", "eval_tasks=file:train.jsonl", "--steps", "1", "--set", "warm_start.steps=0"]).ok();

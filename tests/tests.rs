@@ -8,5 +8,7 @@ mod bfcl;
 mod disk_full;
 mod journey;
 mod killed;
+mod rewards;
 mod served;
 mod support;
+mod templates;

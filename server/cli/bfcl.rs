@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
+use whetstone_tooluse::tasks::Spec;
 
 use super::{Ui, unpack};
 
@@ -15,7 +16,7 @@ const LIMITS: unpack::Limits = unpack::Limits { entries: 20_000, bytes: 1 << 30 
 
 /// The unpacked wheel, if one of `specs` needs it: `--bfcl`, else `DATA/bfcl`, which is fetched when absent.
 pub fn root(specs: &[&str], flag: Option<&Path>, data: &Path, ui: &Ui) -> Result<Option<PathBuf>> {
-    if !specs.iter().any(|s| s.trim().starts_with("bfcl:")) {
+    if !specs.iter().any(|s| Spec::parse(s).is_ok_and(|s| s.needs_bfcl())) {
         return Ok(None);
     }
     if let Some(folder) = flag.filter(|f| !f.as_os_str().is_empty()) {

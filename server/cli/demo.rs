@@ -72,7 +72,7 @@ fn config(args: &DemoArgs, data: &Path, ui: &Ui) -> Result<RunConfig> {
     }
     let mut config = layers.finish()?;
     config.model = source::stored_name(&source::base(&args.model, data, ui)?, data);
-    config.threads = worker::resolve_threads(config.threads);
+    worker::resolve(&mut config);
     Ok(config)
 }
 

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde_json::json;
-use whetstone_domain::config::ToolUse;
+use whetstone_domain::config::{Compute, ToolUse};
 use whetstone_domain::{Prediction, RunConfig};
 use whetstone_model::weights::Base;
 use whetstone_train::prepare::{Loaded, load};
@@ -33,7 +33,7 @@ pub struct EvalArgs {
     /// Adapter in peft's format: a folder, or a zip of one
     #[arg(long, value_name = "DIR|ZIP")]
     adapter: Option<PathBuf>,
-    /// Task set: starter, starter:held-out, starter:tools, starter:tools-held-out, file:PATH, bfcl:CATEGORY
+    /// Task set, e.g. starter:held-out, file:PATH, bfcl:CATEGORY; see `whetstone tasks --help`
     #[arg(long, value_name = "SPEC")]
     tasks: String,
     /// At most so many problems, from the start
@@ -57,6 +57,9 @@ pub struct EvalArgs {
     /// Compute threads; 0 = all
     #[arg(long, default_value_t = 0)]
     threads: usize,
+    /// Numbers that the frozen weights are multiplied in: auto, f32 or bf16
+    #[arg(long, default_value = "auto", value_parser = super::compute)]
+    compute: Compute,
     /// The unpacked bfcl-eval wheel; fetched by pip where a bfcl: task set is used without it
     #[arg(long, value_name = "DIR", env = "WHETSTONE_BFCL", hide_env_values = true)]
     bfcl: Option<PathBuf>,
@@ -91,6 +94,7 @@ fn measure(args: &EvalArgs, path: &Path, bfcl: Option<&Path>, ui: &Ui) -> Result
         max_prompt_tokens: args.max_prompt_tokens.unwrap_or(room),
         max_completion_length: args.max_completion_length,
         tools: ToolUse { programs: args.programs, ..ToolUse::default() },
+        compute: args.compute,
         ..RunConfig::default()
     };
     let policy = Policy::new(base, &config)?;

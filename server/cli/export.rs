@@ -6,9 +6,11 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use serde_json::json;
+use whetstone_domain::config::{Compute, RewardName};
 use whetstone_domain::{CheckpointRecord, EvaluationSummary, Phase, RunConfig};
 use whetstone_model::weights::Base;
 use whetstone_store::{BlockingStore, RunRow};
+use whetstone_tooluse::tasks::Spec;
 use whetstone_train::{Policy, export, worker};
 
 use super::{Ui, lines, source};
@@ -149,8 +151,17 @@ fn card(row: &RunRow, config: &RunConfig, c: &CheckpointRecord, measured: Option
 /// The config without the names of the owner's folders: a card is made to be published.
 fn without_folders(config: &RunConfig) -> RunConfig {
     let name = |path: &str| Path::new(path).file_name().map_or_else(|| path.to_owned(), |n| n.to_string_lossy().into_owned());
-    let spec = |spec: &str| spec.strip_prefix("file:").map_or_else(|| spec.to_owned(), |path| format!("file:{}", name(path)));
-    RunConfig { model: name(&config.model), tasks: spec(&config.tasks), eval_tasks: spec(&config.eval_tasks), ..config.clone() }
+    let bare = |path: &Path| path.file_name().map(Into::into).ok_or(());
+    let spec = |spec: &str| {
+        let found = Spec::parse(spec).ok().and_then(|s| s.map_paths(bare).ok());
+        found.map_or_else(|| "unknown".to_owned(), |s| s.to_string())
+    };
+    let reward = match &config.reward {
+        RewardName::File(path) => RewardName::File(name(path)),
+        RewardName::Command(line) => RewardName::Command(line.split_whitespace().map(name).collect::<Vec<_>>().join(" ")),
+        other => other.clone(),
+    };
+    RunConfig { model: name(&config.model), tasks: spec(&config.tasks), eval_tasks: spec(&config.eval_tasks), reward, ..config.clone() }
 }
 
 fn check(args: &ExportArgs, config: &RunConfig, data: &Path, file: &Path) -> Result<()> {
@@ -158,7 +169,8 @@ fn check(args: &ExportArgs, config: &RunConfig, data: &Path, file: &Path) -> Res
     let (ids, logits) = worker::with_threads(config.threads, || -> Result<_> {
         let base = Base::load(&path)?;
         let adapter = export::load_adapter(&args.out, &base)?;
-        let policy = Policy::new(base, config)?;
+        // in the numbers that peft computes with, whatever the run was trained in
+        let policy = Policy::new(base, &RunConfig { compute: Compute::F32, ..config.clone() })?;
         Ok(export::check_logits(&policy, Some(&adapter))?)
     })??;
     std::fs::write(file, json!({ "ids": ids, "logits_last": logits }).to_string())

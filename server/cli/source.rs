@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use whetstone_model::fetch;
+use whetstone_tooluse::tasks::Spec;
 
 use super::{Ui, unpack};
 
@@ -36,10 +37,9 @@ pub fn stored_name(path: &Path, data: &Path) -> String {
 
 /// A task-set spec whose file, if it names one, is found from any directory.
 pub fn absolute_spec(spec: &str) -> String {
-    match spec.trim().strip_prefix("file:").filter(|p| !p.is_empty()).map(std::path::absolute) {
-        Some(Ok(path)) => format!("file:{}", path.display()),
-        _ => spec.trim().to_owned(),
-    }
+    let found = Spec::parse(spec).ok().and_then(|s| s.map_paths(|path| std::path::absolute(path)).ok());
+    // what is no spec stays as it was typed, for the message
+    found.map_or_else(|| spec.trim().to_owned(), |s| s.to_string())
 }
 
 /// The folder of an adapter; kept alive where it was unpacked from a zip.

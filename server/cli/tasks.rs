@@ -11,7 +11,9 @@ use whetstone_domain::config::Format;
 use whetstone_tooluse::tasks::{self, LoadOptions, bfcl::CATEGORIES, starter};
 use whetstone_tooluse::{format, matching};
 
-use super::{Ui, bfcl, lines};
+use super::audit::CheckArgs;
+use super::score::ScoreArgs;
+use super::{Ui, audit, bfcl, lines, score};
 
 /// Problems shown without `--limit`.
 const SHOWN: usize = 10;
@@ -19,9 +21,26 @@ const SHOWN: usize = 10;
 const EXAMPLES: &str = "\
 Examples:
   whetstone tasks show starter --limit 5 --seed 1
-  whetstone tasks show file:my-tasks.jsonl          also a check: rows that cannot be used are listed with place and reason
+  whetstone tasks show file:my-tasks.jsonl          also lists the rows that cannot be used, with place and reason
+  whetstone tasks check file:my-tasks.jsonl --reward dense
+  whetstone tasks score starter:held-out predictions.jsonl
 
-A task file holds one problem a line:
+Task sets (SPEC):
+  starter, starter:held-out              generated: one call or none
+  starter:wide, starter:wide-held-out    generated: several calls, look-alikes of the right tool, values to be brought into another form
+  starter:tools, starter:tools-held-out  generated: tools that run: look up, then compute; the answer is given in words
+  file:PATH                              JSON lines: our own, OpenAI chat (messages + tools, the last turn is the expected answer),
+                                         xLAM and Hammer (query, tools, answers), Seal-Tools (query, calling); seen from the first row,
+                                         or said: file:PATH#format=own|openai|xlam|seal
+  bfcl:CATEGORY                          Berkeley function-calling leaderboard v4, for evaluation only
+  mix:0.7*starter+0.3*file:x.jsonl       parts by weight; as many problems as the scarcest file allows
+Options behind a source, one after the other:
+  #split=tool:train:SEED                 four tools in five; #split=tool:held-out:SEED the others; training shows none of those
+  #split=domain:train:SEED               the same by domain
+  #difficulty=1-2                        these difficulties only
+  #order=difficulty                      a run meets easy problems first
+
+Our own task file holds one problem a line:
   {\"id\": \"w-1\", \"messages\": [{\"role\": \"user\", \"content\": \"Weather in Oslo?\"}],
    \"tools\": [{\"name\": \"get_weather\", \"description\": \"Current weather\", \"parameters\": {\"type\": \"object\",
      \"properties\": {\"city\": {\"type\": \"string\"}}, \"required\": [\"city\"]}}],
@@ -63,9 +82,11 @@ pub struct TasksArgs {
 enum TasksCommand {
     /// The task sets that can be named
     List,
+    Check(CheckArgs),
+    Score(ScoreArgs),
     /// Problems of a task set
     Show {
-        /// starter, starter:held-out, starter:tools, starter:tools-held-out, file:PATH, bfcl:CATEGORY
+        /// Task set, see above
         spec: String,
         /// At most so many problems, from the start [default: 10]
         #[arg(long, value_name = "N")]
@@ -83,10 +104,12 @@ enum TasksCommand {
 pub fn run(args: &TasksArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
     match &args.command {
         TasksCommand::List => list(ui)?,
+        TasksCommand::Check(args) => return audit::run(args, data, ui),
+        TasksCommand::Score(args) => return score::run(args, data, ui),
         TasksCommand::Show { spec, limit, seed, bfcl } => {
             let root = bfcl::root(&[spec], bfcl.as_deref(), data, ui)?;
             // generated sets are made only as far as they are shown; files are checked whole
-            let made = spec.trim().starts_with("starter").then_some(limit.unwrap_or(SHOWN));
+            let made = tasks::is_generated(spec).then_some(limit.unwrap_or(SHOWN));
             let set = tasks::load(spec, &LoadOptions { seed: *seed, limit: made, bfcl: root.as_deref() })?;
             for problem in set.problems.iter().take(limit.unwrap_or(SHOWN)) {
                 ui.object(problem)?;
@@ -108,9 +131,14 @@ fn list(ui: &Ui) -> Result<()> {
             "starter:held-out".to_owned(),
             format!("generated from a seed; domains never trained on: {}", starter::held_out_domains().join(", ")),
         ),
+        (
+            "starter:wide".to_owned(),
+            "generated from a seed: several calls, look-alikes of the right tool, values to be brought into another form".to_owned(),
+        ),
+        ("starter:wide-held-out".to_owned(), "the same for domains that are never trained on".to_owned()),
         ("starter:tools".to_owned(), "generated from a seed; tools that run: look up, then compute; the answer is in words".to_owned()),
         ("starter:tools-held-out".to_owned(), "the same with other tools, words and numbers, never trained on".to_owned()),
-        ("file:PATH".to_owned(), "your own problems, one JSON object a line (see `whetstone tasks --help`)".to_owned()),
+        ("file:PATH".to_owned(), "problems in a file of JSON lines, of several formats (see `whetstone tasks --help`)".to_owned()),
     ];
     entries.extend(
         CATEGORIES.iter().map(|c| (format!("bfcl:{c}"), "Berkeley function-calling leaderboard v4, for evaluation only".to_owned())),
@@ -133,8 +161,7 @@ fn show(ui: &Ui, p: &Problem) {
     let expected = if p.expected.is_no_call() { "no call".to_owned() } else { format::write(Format::BareJson, &matching::canonical(p)) };
     ui.say(&format!("  expects {expected}"));
     if let Some(answer) = &p.answer {
-        let values: Vec<String> = answer.any_of.iter().map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).collect();
-        ui.say(&format!("  answer {}", values.join(" or ")));
+        ui.say(&format!("  answers {}", answer.spoken()));
     }
     ui.say("");
 }

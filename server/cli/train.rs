@@ -40,7 +40,7 @@ pub struct TrainArgs {
     /// Preset that everything else builds on: smollm2-135m-cpu (default) or paper
     #[arg(long, value_name = "NAME")]
     recipe: Option<String>,
-    /// Task set to learn from: starter, starter:tools, file:PATH (JSON lines), bfcl:CATEGORY
+    /// Task set to learn from, e.g. starter, file:PATH (JSON lines); see `whetstone tasks --help`
     #[arg(long, value_name = "SPEC")]
     tasks: Option<String>,
     /// GRPO steps
@@ -149,7 +149,7 @@ fn effective_config(args: &TrainArgs) -> Result<RunConfig> {
     let mut config = layers.finish()?;
     config.tasks = source::absolute_spec(&config.tasks);
     config.eval_tasks = source::absolute_spec(&config.eval_tasks);
-    config.threads = worker::resolve_threads(config.threads);
+    worker::resolve(&mut config);
     Ok(config)
 }
 

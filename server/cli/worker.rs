@@ -58,7 +58,7 @@ fn begin(args: &WorkerArgs, store: &BlockingStore, row: &RunRow, config: &RunCon
     let mut config = config.clone();
     if row.base_sha256.is_empty() {
         config.model = source::stored_name(&path, data);
-        config.threads = worker::resolve_threads(config.threads);
+        worker::resolve(&mut config);
         store.settle(row.id, &config, &base.sha256)?;
     }
     let (ready, report) = prepare(&config, base, bfcl.as_deref())?;

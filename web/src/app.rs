@@ -7,7 +7,6 @@ use tokio_util::sync::CancellationToken;
 use whetstone_domain::RunConfig;
 use whetstone_store::{RunRow, Store};
 
-use crate::launch::Remembered;
 use crate::live::Live;
 use crate::problem::Problem;
 use crate::security::Access;
@@ -50,7 +49,6 @@ pub struct App(Arc<Inner>);
 struct Inner {
     options: Options,
     live: Live,
-    launches: Remembered,
 }
 
 impl std::ops::Deref for App {
@@ -65,17 +63,12 @@ impl App {
     /// The state; call it inside a tokio runtime, because it follows the store's events from now on.
     pub fn new(options: Options) -> Self {
         let live = Live::follow(options.store.clone(), options.shutdown.clone());
-        Self(Arc::new(Inner { options, live, launches: Remembered::default() }))
+        Self(Arc::new(Inner { options, live }))
     }
 
     /// The events of all runs as they are stored.
     pub fn live(&self) -> &Live {
         &self.0.live
-    }
-
-    /// Launches by their keys.
-    pub(crate) fn launches(&self) -> &Remembered {
-        &self.0.launches
     }
 
     /// The run with exactly this public id.
@@ -86,7 +79,7 @@ impl App {
         {
             return Ok(row);
         }
-        Err(Problem::not_found(format!("There is no run {}.", crate::words::visible(id))))
+        Err(Problem::not_found(format!("There is no run {}.", crate::words::short(id, 60))))
     }
 
     /// Folder of a run's files.

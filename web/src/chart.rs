@@ -3,15 +3,16 @@
 //! Nothing here is text of others but series' names, which templates escape. NaN is a gap. Long series are shown by buckets of
 //! minimum, mean and maximum, so that no spike disappears.
 
+mod draw;
+
 use std::fmt::Write as _;
 
 use crate::words;
+use draw::{line, stack};
 
 /// Size of the drawing, and of its margins: left, right, top, bottom.
 const SIZE: (f64, f64) = (560.0, 220.0);
 const MARGIN: (f64, f64, f64, f64) = (46.0, 10.0, 10.0, 26.0);
-/// Most points of a line.
-const POINTS: usize = 300;
 /// Most rows of a table.
 const ROWS: usize = 50;
 
@@ -23,6 +24,12 @@ pub(crate) struct Series {
     pub(crate) points: Vec<(f64, f64)>,
     /// Lower and upper end of each point's interval, where there is one.
     pub(crate) ends: Vec<(f64, f64)>,
+    /// Name in the legend, where it says more than `name` does in a table.
+    pub(crate) label: Option<String>,
+    /// What made its numbers.
+    pub(crate) href: Option<String>,
+    /// What made each point that has an interval.
+    pub(crate) hrefs: Vec<String>,
 }
 
 /// How a chart is drawn.
@@ -48,6 +55,10 @@ pub(crate) struct Chart {
     pub(crate) x_ticks: Vec<Tick>,
     pub(crate) y_ticks: Vec<Tick>,
     percent: bool,
+    /// What made all of its numbers.
+    pub(crate) rollouts: Option<String>,
+    /// Address of the steps, and how many steps of the x axis come before step 1.
+    steps: Option<(String, usize)>,
 }
 
 /// One series as shapes.
@@ -63,6 +74,8 @@ pub(crate) struct Drawn {
     pub(crate) dots: Vec<Dot>,
     /// Its last value in words.
     pub(crate) last: String,
+    /// What made its numbers.
+    pub(crate) href: Option<String>,
 }
 
 /// A point with its interval.
@@ -74,6 +87,8 @@ pub(crate) struct Dot {
     pub(crate) high: f64,
     /// What it says.
     pub(crate) words: String,
+    /// What made it.
+    pub(crate) href: Option<String>,
 }
 
 /// A mark of an axis.
@@ -123,7 +138,14 @@ impl Chart {
             drawn,
             series,
             percent,
+            rollouts: None,
+            steps: None,
         }
+    }
+
+    /// With the addresses of what made its numbers: all of them, and each step's after the first `before` steps of the x axis.
+    pub(crate) fn made_by(self, rollouts: Option<String>, steps: Option<(String, usize)>) -> Self {
+        Self { rollouts, steps, ..self }
     }
 
     /// True where there is nothing to show yet.
@@ -135,8 +157,8 @@ impl Chart {
         self.series.iter().map(|s| s.name.as_str()).collect()
     }
 
-    /// At most 50 rows of (x, values in words), evenly chosen; the last is always there.
-    pub(crate) fn rows(&self) -> Vec<(String, Vec<String>)> {
+    /// At most 50 rows of (x, values in words, address of the step), evenly chosen; the last is always there.
+    pub(crate) fn rows(&self) -> Vec<(String, Vec<String>, Option<String>)> {
         let table = self.table();
         let every = table.len().div_ceil(ROWS).max(1);
         let said = |y: &Option<f64>| match y {
@@ -145,7 +167,11 @@ impl Chart {
             None => String::new(),
         };
         let chosen = table.iter().enumerate().filter(|(i, _)| i % every == 0 || i + 1 == table.len());
-        chosen.map(|(_, (x, ys))| (format!("{x:.0}"), ys.iter().map(said).collect())).collect()
+        let href = |x: f64| {
+            let (base, before) = self.steps.as_ref()?;
+            (x > *before as f64).then(|| format!("{base}/{:.0}", x - *before as f64))
+        };
+        chosen.map(|(_, (x, ys))| (format!("{x:.0}"), ys.iter().map(said).collect(), href(*x))).collect()
     }
 
     /// All numbers by x; none where a series has no number there.
@@ -194,57 +220,6 @@ impl Chart {
     }
 }
 
-fn line(i: usize, s: &Series, at_x: &dyn Fn(f64) -> f64, at_y: &dyn Fn(f64) -> f64, said: &dyn Fn(f64) -> String) -> Drawn {
-    let mut path = String::new();
-    let mut pen_down = false;
-    for (x, y) in thin(&s.points) {
-        if !y.is_finite() {
-            pen_down = false;
-            continue;
-        }
-        let _ = write!(path, "{}{} {}", if pen_down { 'L' } else { 'M' }, at_x(x), at_y(y));
-        pen_down = true;
-    }
-    let dot = |(p, e): (&(f64, f64), &(f64, f64))| Dot {
-        x: at_x(p.0),
-        y: at_y(p.1),
-        low: at_y(e.0),
-        high: at_y(e.1),
-        words: format!("{}, step {:.0}: {} ({} to {})", s.name, p.0, said(p.1), said(e.0), said(e.1)),
-    };
-    let finite = |(p, e): &(&(f64, f64), &(f64, f64))| [p.1, e.0, e.1].iter().all(|v| v.is_finite());
-    let dots = s.points.iter().zip(&s.ends).filter(finite).map(dot).collect();
-    Drawn { style: i % 8, name: s.name.clone(), path, filled: false, dots, last: last(s, said) }
-}
-
-fn stack(series: &[Series], at_x: &dyn Fn(f64) -> f64, at_y: &dyn Fn(f64) -> f64, said: &dyn Fn(f64) -> String) -> Vec<Drawn> {
-    let n = series.iter().map(|s| s.points.len()).max().unwrap_or(0);
-    let mut below = vec![0.0; n];
-    let mut drawn = Vec::with_capacity(series.len());
-    for (i, s) in series.iter().enumerate() {
-        let mut path = String::new();
-        let above: Vec<f64> =
-            below.iter().enumerate().map(|(j, b)| b + s.points.get(j).map_or(0.0, |p| if p.1.is_finite() { p.1 } else { 0.0 })).collect();
-        let xs: Vec<f64> = s.points.iter().map(|p| p.0).collect();
-        for (j, x) in xs.iter().enumerate() {
-            let _ = write!(path, "{}{} {}", if j == 0 { 'M' } else { 'L' }, at_x(*x), at_y(above[j].min(1.0)));
-        }
-        for (j, x) in xs.iter().enumerate().rev() {
-            let _ = write!(path, "L{} {}", at_x(*x), at_y(below[j].min(1.0)));
-        }
-        if !path.is_empty() {
-            path.push('Z');
-        }
-        below = above;
-        drawn.push(Drawn { style: i, name: s.name.clone(), path, filled: true, dots: Vec::new(), last: last(s, said) });
-    }
-    drawn
-}
-
-fn last(s: &Series, said: &dyn Fn(f64) -> String) -> String {
-    s.points.iter().rev().find(|p| p.1.is_finite()).map(|p| said(p.1)).unwrap_or_default()
-}
-
 fn sentence(series: &[Series], kind: Kind, said: &dyn Fn(f64) -> String) -> String {
     let one = |s: &Series| {
         let finite: Vec<f64> = s.points.iter().map(|p| p.1).filter(|y| y.is_finite()).collect();
@@ -260,24 +235,6 @@ fn sentence(series: &[Series], kind: Kind, said: &dyn Fn(f64) -> String) -> Stri
         Kind::Stacked => series.iter().filter(|s| s.points.last().is_some_and(|p| p.1 > 0.005)).filter_map(one).collect(),
     };
     if shown.is_empty() { "Nothing to show yet.".into() } else { format!("{}.", shown.join("; ")) }
-}
-
-/// At most 300 points: in each bucket the lowest and the highest, in their order.
-fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    if points.len() <= POINTS {
-        return points.to_vec();
-    }
-    let size = points.len().div_ceil(POINTS / 2);
-    let mut out = Vec::with_capacity(POINTS);
-    for bucket in points.chunks(size) {
-        let low = bucket.iter().copied().min_by(|a, b| a.1.total_cmp(&b.1));
-        let high = bucket.iter().copied().max_by(|a, b| a.1.total_cmp(&b.1));
-        let mut pair: Vec<(f64, f64)> = low.into_iter().chain(high).collect();
-        pair.sort_by(|a, b| a.0.total_cmp(&b.0));
-        pair.dedup();
-        out.extend(pair);
-    }
-    out
 }
 
 /// Smallest and largest, widened where they are equal, so that a division by their difference is one by a positive number.
@@ -308,10 +265,11 @@ fn round(x: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::draw::{POINTS, thin};
     use super::*;
 
     fn series(points: &[(f64, f64)]) -> Series {
-        Series { name: "=a".into(), points: points.to_vec(), ends: Vec::new() }
+        Series { name: "=a".into(), points: points.to_vec(), ..Series::default() }
     }
 
     #[test]
@@ -325,6 +283,14 @@ mod tests {
                 assert!(!chart.sentence.is_empty() && chart.rows().len() <= 2);
             }
         }
+    }
+
+    #[test]
+    fn one_step_alone_is_seen() {
+        let stacked = Chart::new("k", "t", "step", Kind::Stacked, true, vec![series(&[(3.0, 0.25)]), series(&[(3.0, 0.75)])]);
+        assert_eq!(stacked.drawn[0].path, "M46 148L106 148L106 194L46 194Z");
+        let line = Chart::new("k", "t", "step", Kind::Lines, false, vec![series(&[(1.0, 1.0), (2.0, f64::NAN), (3.0, 2.0), (4.0, 2.0)])]);
+        assert_eq!(line.drawn[0].dots.len(), 1, "only the first point has no line through it");
     }
 
     #[test]

@@ -29,10 +29,20 @@ pub(crate) async fn of_run(app: &App, run: &RunRow, evaluations: &[EvaluationRow
     step_time.points.splice(0..0, series(&warm, "step_time", "", 0).points);
     let times = vec![step_time, of("time/rollout", "rollouts"), of("time/update", "update")];
     let losses = vec![series(&warm, "loss", "learned from", 0), series(&warm, "eval/loss", "unseen", 0)];
-    let outcomes = Outcome::ALL.into_iter().map(|o| of(&format!("outcome/{}", o.name()), o.name())).collect();
-    let classes = GroupClass::ALL.into_iter().map(|c| of(&format!("group/{}", c.name()), c.name())).collect();
+    let rollouts = format!("/runs/{}/rollouts", run.public_id);
+    let outcome = |o: Outcome| Series {
+        label: Some(format!("{} {}", o.letter(), o.name())),
+        href: Some(format!("{rollouts}?outcome={}", o.name())),
+        ..of(&format!("outcome/{}", o.name()), o.name())
+    };
+    let class =
+        |c: GroupClass| Series { href: Some(format!("{rollouts}?class={}", c.name())), ..of(&format!("group/{}", c.name()), c.name()) };
+    let outcomes = Outcome::ALL.into_iter().map(outcome).collect();
+    let classes = GroupClass::ALL.into_iter().map(class).collect();
+    let mut measured = accuracy(evaluations, "held-out accuracy", before);
+    measured.hrefs = evaluations.iter().map(|e| format!("/runs/{}/evals/{}-{}", run.public_id, e.phase.name(), e.step)).collect();
     let charts = [
-        ("accuracy", "Does it get better on unseen problems?", Kind::Lines, true, vec![accuracy(evaluations, "held-out accuracy", before)]),
+        ("accuracy", "Does it get better on unseen problems?", Kind::Lines, true, vec![measured]),
         ("reward", "What do the sampled answers earn?", Kind::Lines, false, parts),
         ("outcomes", "Where do the sampled answers fail?", Kind::Stacked, true, outcomes),
         ("groups", "How many groups can teach anything?", Kind::Stacked, true, classes),
@@ -43,7 +53,19 @@ pub(crate) async fn of_run(app: &App, run: &RunRow, evaluations: &[EvaluationRow
     ];
     let name = if before > 0 { "step, warm start first" } else { "step" };
     let wanted = charts.into_iter().filter(|c| c.0 != "loss" || before > 0);
-    Ok(wanted.map(|(key, title, kind, percent, series)| Chart::new(key, title, name, kind, percent, present(series, kind))).collect())
+    let sampled = |key: &str| match key {
+        "reward" => Some(format!("{rollouts}?sort=reward")),
+        "length" => Some(format!("{rollouts}?sort=tokens")),
+        "outcomes" | "groups" | "entropy" => Some(rollouts.clone()),
+        _ => None,
+    };
+    let steps = (format!("/runs/{}/steps", run.public_id), before);
+    let chart = |(key, title, kind, percent, series): (&'static str, &'static str, Kind, bool, Vec<Series>)| {
+        // the numbers of an evaluation are made by held-out problems, not by the step's rollouts
+        let steps = (key != "accuracy" && key != "loss").then(|| steps.clone());
+        Chart::new(key, title, name, kind, percent, present(series, kind)).made_by(sampled(key), steps)
+    };
+    Ok(wanted.map(chart).collect())
 }
 
 /// How runs are laid over each other.
@@ -111,7 +133,7 @@ fn steps_before(warm: &Columns) -> usize {
 
 fn series(columns: &Columns, key: &str, shown: &str, before: usize) -> Series {
     let points = columns.get(key).into_iter().flatten().map(|(s, v)| ((before + s) as f64, *v)).collect();
-    Series { name: shown.into(), points, ends: Vec::new() }
+    Series { name: shown.into(), points, ..Series::default() }
 }
 
 fn accuracy(evaluations: &[EvaluationRow], name: &str, before: usize) -> Series {

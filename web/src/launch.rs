@@ -3,29 +3,28 @@
 //! In: a recipe's name and changed keys. Out: a checked config, a queued run; or every field that is wrong, by its pointer. A page may
 //! name known models and uploaded task files, never a path of the machine.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
-use std::sync::Mutex;
+use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
+use serde::Serialize;
 use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 use whetstone_domain::RunConfig;
-use whetstone_store::{NewRun, RunId, RunRow};
+use whetstone_store::{LaunchKey, Launched, NewRun, RunRow};
 use whetstone_tooluse::Rewarder;
-use whetstone_tooluse::tasks::GENERATED;
+use whetstone_tooluse::tasks::spec::Generated;
 
 use crate::App;
 use crate::problem::{FieldError, Problem};
+use crate::task_sets::task_file;
 
 /// Longest name of a run, characters.
 pub(crate) const LONGEST_NAME: usize = 200;
 /// Most tags of a run, and characters of each.
 pub(crate) const TAGS: (usize, usize) = (20, 40);
-/// Keys of earlier launches that are remembered.
-const REMEMBERED: usize = 1000;
 
 /// A wish for a run.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(crate) struct Launch {
     /// Recipe it builds on; none = the default one.
     pub(crate) recipe: Option<String>,
@@ -37,43 +36,23 @@ pub(crate) struct Launch {
     pub(crate) config: Map<String, Value>,
 }
 
-/// Launches by the key that came with them, so that a double click starts one run.
-#[derive(Debug, Default)]
-pub(crate) struct Remembered(Mutex<VecDeque<(String, Launch, RunId)>>);
-
 /// Queues the run; with a key that was seen before, answers with the run of that time.
 pub(crate) async fn launch(app: &App, wanted: Launch, key: Option<&str>) -> Result<RunRow, Problem> {
-    if let Some(key) = key {
-        let seen = app.launches().0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).iter().find(|(k, ..)| k == key).cloned();
-        match seen {
-            Some((_, before, run)) if before == wanted => return Ok(app.store.run_by_id(run).await?),
-            Some(_) => {
-                return Err(Problem::new(
-                    StatusCode::UNPROCESSABLE_ENTITY,
-                    "This Idempotency-Key came with another run before; take a new one.",
-                ));
-            }
-            None => {}
-        }
-    }
     let config = effective(app, &wanted)?;
     let errors: Vec<FieldError> = [named("/name", &wanted.name), tagged(&wanted.tags)].into_iter().flatten().collect();
     if !errors.is_empty() {
         return Err(Problem::fields(errors));
     }
+    let request = serde_json::to_vec(&wanted).map_err(|e| Problem::internal(&e))?;
+    let request = crate::words::hex(&Sha256::digest(request));
     let new = NewRun { name: wanted.name.trim(), config: &config, model: &config.model, base_sha256: "", code_version: app.version };
-    let run = app.store.create_run(&new).await?;
-    if !wanted.tags.is_empty() {
-        app.store.tag_run(run, &wanted.tags).await?;
-    }
-    if let Some(key) = key {
-        let mut seen = app.launches().0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if seen.len() == REMEMBERED {
-            seen.pop_front();
+    match app.store.launch_run(&new, &wanted.tags, key.map(|key| LaunchKey { key, request: &request })).await? {
+        Launched::New(run) | Launched::Again(run) => Ok(app.store.run_by_id(run).await?),
+        Launched::KeyTaken => {
+            let detail = "This Idempotency-Key came with another run within the last day; take a new one.";
+            Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail))
         }
-        seen.push_back((key.to_owned(), wanted, run));
     }
-    Ok(app.store.run_by_id(run).await?)
 }
 
 /// The config that the wish gives, checked as `train` checks it.
@@ -112,6 +91,12 @@ pub(crate) fn effective(app: &App, wanted: &Launch) -> Result<RunConfig, Problem
     if let Err(e) = Rewarder::new(&config) {
         errors.push(FieldError { pointer: at(&e.pointer), detail: e.detail });
     }
+    // whoever may start a run may not therefore start programs: a task file that is uploaded could name any
+    for (key, asked) in [("tools.programs", config.tools.programs), ("tools.hosts", !config.tools.hosts.is_empty())] {
+        if asked {
+            errors.push(FieldError { pointer: at(key), detail: "can only be set on the command line".into() });
+        }
+    }
     if !config.model.is_empty() && !app.models.contains(&config.model) {
         errors.push(FieldError { pointer: at("model"), detail: format!("is none of {}", app.models.join(", ")) });
     }
@@ -130,35 +115,19 @@ pub(crate) fn effective(app: &App, wanted: &Launch) -> Result<RunConfig, Problem
     Ok(config)
 }
 
-/// Where an uploaded task set is kept.
-pub(crate) fn task_file(app: &App, name: &str) -> Option<PathBuf> {
-    let plain = (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    plain.then(|| app.data_dir.join("tasks").join(format!("{name}.jsonl")))
-}
-
-/// Names of the uploaded task sets.
-pub(crate) fn uploads(app: &App) -> Vec<String> {
-    let folder = std::fs::read_dir(app.data_dir.join("tasks"));
-    let names = folder.into_iter().flatten().flatten().filter_map(|e| e.file_name().into_string().ok());
-    let mut names: Vec<String> = names.filter_map(|n| n.strip_suffix(".jsonl").map(str::to_owned)).collect();
-    names.retain(|n| task_file(app, n).is_some());
-    names.sort_unstable();
-    names
-}
-
 /// A spec as a run stores it: `file:NAME` is an upload.
 fn task_spec(app: &App, spec: &str) -> Result<String, String> {
     let spec = spec.trim();
     let Some(name) = spec.strip_prefix("file:") else {
         return match spec {
             "" => Ok(spec.into()),
-            generated if GENERATED.contains(&generated) => Ok(spec.into()),
+            made if Generated::named(made).is_some() => Ok(spec.into()),
             bfcl if bfcl.strip_prefix("bfcl:").is_some_and(|c| c.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')) => {
                 Ok(bfcl.into())
             }
             _ => {
-                let known = GENERATED.join(", ");
-                Err(format!("is no task set: take {known}, bfcl:CATEGORY, or file:NAME of an uploaded one"))
+                let made = Generated::ALL.map(Generated::name).join(", ");
+                Err(format!("is no task set: take {made}, bfcl:CATEGORY, or file:NAME of an uploaded one"))
             }
         };
     };
@@ -175,7 +144,7 @@ fn flatten(map: &Map<String, Value>, before: &str, out: &mut BTreeMap<String, Va
     for (key, value) in map {
         let key = if before.is_empty() { key.clone() } else { format!("{before}.{key}") };
         match value {
-            Value::Object(inner) if key == "warm_start" || key == "reward_weights" => flatten(inner, &key, out),
+            Value::Object(inner) if key == "warm_start" || key == "reward_weights" || key == "tools" => flatten(inner, &key, out),
             other => {
                 out.insert(key, other.clone());
             }

@@ -11,8 +11,11 @@ mod charts;
 mod launch;
 mod live;
 mod pages;
+mod places;
 mod problem;
+mod rollout_query;
 mod security;
+mod task_sets;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test ends where something is missing")]
 mod tests;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use whetstone_store::{EventRow, Store};
 
@@ -21,19 +21,24 @@ const LAG: usize = 4096;
 #[derive(Debug, Clone)]
 pub struct Live {
     sender: broadcast::Sender<Arc<EventRow>>,
+    begun: watch::Receiver<bool>,
 }
 
 impl Live {
     /// Follows the table until `end`.
     pub(crate) fn follow(store: Store, end: CancellationToken) -> Self {
         let (sender, _) = broadcast::channel(LAG);
-        let live = Self { sender: sender.clone() };
+        let (begin, begun) = watch::channel(false);
+        let live = Self { sender: sender.clone(), begun };
         tokio::spawn(async move {
             let work = async {
                 let mut after = None;
                 loop {
                     match look(&store, &mut after, &sender).await {
                         Ok(more) if more => {}
+                        Ok(_) if !*begin.borrow() => {
+                            begin.send_replace(true);
+                        }
                         Ok(_) => tokio::time::sleep(LOOK).await,
                         Err(e) => {
                             tracing::warn!(error = %e, "events cannot be read; trying again");
@@ -47,8 +52,11 @@ impl Live {
         live
     }
 
-    /// Everything that is stored after this call.
-    pub fn subscribe(&self) -> broadcast::Receiver<Arc<EventRow>> {
+    /// Everything that is stored after this call. It waits until the table is followed: what was stored between a reader's look at the
+    /// table and the follower's first one would be told to nobody.
+    pub async fn subscribe(&self) -> broadcast::Receiver<Arc<EventRow>> {
+        // an error says that the follower has ended with the server; the reader's channel says so, too
+        let _ = self.begun.clone().wait_for(|b| *b).await;
         self.sender.subscribe()
     }
 }

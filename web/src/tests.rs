@@ -1,5 +1,10 @@
 //! What pages and API promise, asked of the router over a store with one run of hostile texts.
 
+mod guards;
+mod hostile;
+mod lists;
+mod pages;
+
 use std::collections::BTreeMap;
 
 use axum::Router;
@@ -102,7 +107,12 @@ impl Site {
         let baseline = Event::Step { step: None, evaluation: Some(evaluation(0, EvaluationKind::Baseline, false)), checkpoint: None };
         self.store.record(run, &baseline).await.unwrap();
         for step in 1..=2 {
-            let metrics = BTreeMap::from([("reward".into(), 0.5), ("entropy".into(), f64::NAN), ("outcome/correct".into(), 0.5)]);
+            let metrics = BTreeMap::from([
+                ("reward".into(), 0.5),
+                ("entropy".into(), f64::NAN),
+                ("outcome/correct".into(), 0.5),
+                ("group/mixed".into(), 0.5),
+            ]);
             let groups = vec![group(0, &[1.0, 0.25]), group(1, &[0.5, 0.5])];
             let evaluation = (step == 2).then(|| evaluation(2, EvaluationKind::Periodic, true));
             let step = StepRecord { phase: Phase::Grpo, step, metrics, groups };
@@ -215,7 +225,16 @@ async fn every_page_shows_hostile_text_as_text() {
         format!("{run}/groups/1-0?i=1&view=text"),
         format!("{run}/groups/1-0?i=1&view=tokens"),
         format!("{run}/groups/1-0?i=1&view=raw"),
+        format!("{run}/rollouts"),
+        format!("{run}/rollouts?q=%3Cscript%3E&problem=%3Cscript%3E&outcome=%3Cscript%3E&after=%3Cscript%3E"),
+        format!("{run}/groups/1-0?i=1&in=q%3D%253Cscript%253E"),
         format!("{run}/evals/grpo-2"),
+        format!("{run}/evals/grpo-2?problem=p%3Cscript%3Ealert('x')%3C%2Fscript%3E"),
+        "/adapters".into(),
+        format!("/adapters?run={id}&after=%3Cscript%3E"),
+        "/runs?tag=%3Cscript%3E&cols=cfg.%3Cscript%3E,%3Cscript%3E".into(),
+        "/tasksets".into(),
+        "/tasksets/starter?problem=%3Cscript%3E".into(),
         format!("{run}/evals/grpo-2?show=gained&outcome=correct"),
         format!("/compare?runs={id}"),
         format!("/compare?run={id}&run={id}&x=time"),
@@ -227,6 +246,7 @@ async fn every_page_shows_hostile_text_as_text() {
         assert!(!page.text.contains("<script>alert"), "{path}");
         assert!(!page.text.contains('\u{202e}'), "{path}");
         assert!(!page.text.contains(" style="), "{path}: the policy forbids inline styles");
+        assert_eq!(page.text.matches("<h1").count(), 1, "{path}");
         assert!(page.headers["content-security-policy"].to_str().unwrap().contains("default-src 'none'"));
     }
     for chart in ["accuracy", "reward", "outcomes", "entropy"] {
@@ -311,6 +331,10 @@ async fn a_run_from_the_api_is_checked_by_field_and_idempotent() {
     let refused = site.json("/api/v1/runs", wrong).await.is(422).json();
     let pointers: Vec<&str> = refused["errors"].as_array().unwrap().iter().map(|e| e["pointer"].as_str().unwrap()).collect();
     assert_eq!(pointers, ["/config/nonsense", "/config/warm_start/steps", "/config/model", "/config/tasks"]);
+    let programs = json!({ "config": { "tools": { "programs": true, "hosts": ["x"], "max_turns": 99 } } });
+    let refused = site.json("/api/v1/runs", programs).await.is(422).json();
+    let pointers: Vec<&str> = refused["errors"].as_array().unwrap().iter().filter_map(|e| e["pointer"].as_str()).collect();
+    assert_eq!(pointers, ["/config/tools/max_turns", "/config/tools/programs", "/config/tools/hosts"]);
     site.json("/api/v1/runs", json!({ "name": "a\nb" })).await.is(422);
     site.json("/api/v1/runs", json!({ "recipe": "none" })).await.is(422);
     site.json("/api/v1/runs", json!({ "unknown": 1 })).await.is(422);
@@ -427,7 +451,15 @@ async fn an_upload_is_reported_kept_and_never_overwritten() {
     }
     assert_eq!(
         site.get("/api/v1/tasksets").await.is(200).json(),
-        json!(["starter", "starter:held-out", "starter:tools", "starter:tools-held-out", "file:mine"])
+        json!([
+            "starter",
+            "starter:held-out",
+            "starter:wide",
+            "starter:wide-held-out",
+            "starter:tools",
+            "starter:tools-held-out",
+            "file:mine"
+        ])
     );
     assert_eq!(std::fs::read_dir(site.dir.path().join("tasks")).unwrap().count(), 1, "nothing is left aside");
 }
@@ -460,7 +492,7 @@ async fn the_document_names_every_route_and_answers_are_json() {
     let document = site.get("/api/openapi.json").await.is(200).json();
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
     let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
-    assert_eq!(paths.len(), 16, "{paths:?}");
+    assert_eq!(paths.len(), 20, "{paths:?}");
     for path in ["/api/v1/models", "/api/v1/recipes", "/api/v1/tasksets", "/api/v1/runs"] {
         site.get(path).await.is(200).json();
     }

@@ -62,6 +62,23 @@ pub fn in_url(text: &str) -> String {
     out
 }
 
+/// Bytes as lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut out, b| {
+        let _ = write!(out, "{b:02x}");
+        out
+    })
+}
+
+/// Bytes in the largest fitting unit: `4.9 MB`.
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
+}
+
 /// A share as percent: `61.5 %`.
 pub fn percent(share: f64) -> String {
     if share.is_finite() { format!("{:.1} %", share * 100.0) } else { "–".into() }
@@ -69,7 +86,12 @@ pub fn percent(share: f64) -> String {
 
 /// An accuracy with its interval: `61.5 % (54.6 to 68.0, n = 200)`.
 pub fn accuracy(a: &Accuracy) -> String {
-    format!("{} ({:.1} to {:.1}, n = {})", percent(a.accuracy), a.ci_low * 100.0, a.ci_high * 100.0, a.n)
+    share_of(a.accuracy, a.ci_low, a.ci_high, a.n)
+}
+
+/// A share with its interval, from its parts.
+pub fn share_of(share: f64, low: f64, high: f64, n: usize) -> String {
+    format!("{} ({:.1} to {:.1}, n = {n})", percent(share), low * 100.0, high * 100.0)
 }
 
 /// A number with three significant digits.
@@ -109,6 +131,11 @@ pub fn moment(ms: i64) -> String {
     let year = yoe + era * 400 + i64::from(month <= 2);
     let (s, ms) = (rest / 1000, rest % 1000);
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{ms:03}Z", s / 3600, s % 3600 / 60, s % 60)
+}
+
+/// A moment in UTC to the minute: `2026-11-24 21:07`.
+pub fn minute(ms: i64) -> String {
+    moment(ms).chars().take(16).collect::<String>().replace('T', " ")
 }
 
 #[cfg(test)]

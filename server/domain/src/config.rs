@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::reward_choice::{ComposedPart, Composition, Ramp, RewardName, ToolrlGrading, Weight};
+
 /// A value out of its range, with its place and the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{pointer}: {detail}")]
@@ -62,25 +64,75 @@ pub enum ArgDenominator {
     Union,
 }
 
-/// Which reward a run learns from.
+/// Numbers that the frozen weights are multiplied in. Adapter, loss, optimiser and everything else is f32 in every mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum RewardName {
-    /// Additive, graded from the first token on: for models that rarely succeed.
-    Dense,
-    /// The paper's (arXiv 2509.04518): gate on JSON, then names and arguments.
-    Paper,
-    /// 1 when right by the matcher, else 0 (Tool-N1).
-    Strict,
+pub enum Compute {
+    /// `bf16` where the CPU multiplies it (AVX512-BF16), else `f32`; resolved once, before the config is stored.
+    Auto,
+    /// Single precision: the reference.
+    F32,
+    /// Weights and the rows they meet are rounded to bf16, sums are f32: about twice as fast, half the memory.
+    Bf16,
 }
 
-/// Chat format of tools and calls.
+/// Chat format of tools and calls: how tools are shown, how calls are written and read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
-    /// One bare JSON object, or a list of them; `[]` for no call.
+    /// One bare JSON object, or a list of them; `[]` for no call. The default: no model needs to know it beforehand.
     BareJson,
+    /// `<tool_call>{"name": .., "arguments": ..}</tool_call>`, one tag a call: Qwen2.5, Qwen3, Hermes, SmolLM3, Granite 4.
+    Hermes,
+    /// `<tool_call>[{..}, {..}]</tool_call>`, one tag for all calls: SmolLM2 1.7B.
+    Smollm2,
+    /// `{"name": .., "parameters": ..}`, several separated by `;`: Llama 3.1 and 3.2.
+    LlamaJson,
+    /// `[f(a=1), g(b="x")]`: Llama 3.2 and 4, ToolACE, BFCL's own prompt.
+    Pythonic,
+    /// `<start_function_call>call:f{a:1}<end_function_call>`: FunctionGemma.
+    Functiongemma,
+    /// `<|tool_call_start|>[f(a=1)]<|tool_call_end|>`: LFM2 and LFM2.5.
+    Lfm2,
+    /// `[TOOL_CALLS][{"name": .., "arguments": ..}]`: Mistral up to tokenizer v7.
+    Mistral,
 }
+
+impl Format {
+    /// Every format.
+    pub const ALL: [Self; 8] =
+        [Self::BareJson, Self::Hermes, Self::Smollm2, Self::LlamaJson, Self::Pythonic, Self::Functiongemma, Self::Lfm2, Self::Mistral];
+
+    /// Its name in configs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BareJson => "bare_json",
+            Self::Hermes => "hermes",
+            Self::Smollm2 => "smollm2",
+            Self::LlamaJson => "llama_json",
+            Self::Pythonic => "pythonic",
+            Self::Functiongemma => "functiongemma",
+            Self::Lfm2 => "lfm2",
+            Self::Mistral => "mistral",
+        }
+    }
+}
+
+/// How the tools of a problem are listed in its prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToolListing {
+    /// By the model's own chat template where it lists tools in this format; else as `signature` for `bare_json` and `json` for
+    /// the others.
+    Auto,
+    /// As JSON Schema, in the format's own words.
+    Json,
+    /// As one line each, `{"name": "f", "arguments": {"arg": type, "opt"?: type}} - description`: several times shorter.
+    Signature,
+}
+
+/// Worked examples that there are.
+pub const MAX_WORKED_EXAMPLES: usize = 3;
 
 /// Supervised steps on the expected calls before GRPO, on the same adapter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -136,17 +188,28 @@ impl Default for ToolUse {
 pub struct RunConfig {
     /// Name of a known model, or a folder or GGUF file; empty = whichever known model is present.
     pub model: String,
-    /// Task set that is learned from, as a spec: `starter`, `file:PATH`, `bfcl:CATEGORY`.
+    /// Task set that is learned from, as a spec: `starter`, `file:PATH`, a mix of several (`whetstone tasks --help`).
     pub tasks: String,
     /// Task set that is measured on and never learned from.
     pub eval_tasks: String,
     /// Chat format of tools and calls.
     pub format: Format,
+    /// How tools are listed in the prompt.
+    pub tool_listing: ToolListing,
+    /// Worked examples in the prompt, at most 3; 0 = none. None = 3 for `bare_json`, which no model has been taught, and 0 for the
+    /// other formats.
+    pub worked_examples: Option<usize>,
     /// Reward that is learned from.
     pub reward: RewardName,
     /// "Total" of the argument share in the `paper` reward.
     pub arg_denominator: ArgDenominator,
-    /// Weights by part name that replace the reward's own; unknown names are refused.
+    /// How finely the `toolrl` reward grades calls that are not all right.
+    pub toolrl_grading: ToolrlGrading,
+    /// The parts of a composed reward; read from the file where `reward` is `file:PATH`, so that a run keeps what it began with.
+    pub composition: Option<Composition>,
+    /// Time that a `command:` reward may take for one answer, > 0, seconds.
+    pub reward_timeout: f64,
+    /// Weights by part name that replace the reward's own, or add `truncation`, `repetition`, `length_cap`; unknown names are refused.
     pub reward_weights: std::collections::BTreeMap<String, f64>,
     /// Seed of everything drawn; the same config gives the same run.
     pub seed: u64,
@@ -213,6 +276,8 @@ pub struct RunConfig {
     pub tools: ToolUse,
     /// Compute threads; 0 = as many as the machine has, resolved once and stored.
     pub threads: usize,
+    /// Numbers that the frozen weights are multiplied in.
+    pub compute: Compute,
 }
 
 impl Default for RunConfig {
@@ -222,8 +287,13 @@ impl Default for RunConfig {
             tasks: "starter".into(),
             eval_tasks: "starter:held-out".into(),
             format: Format::BareJson,
+            tool_listing: ToolListing::Auto,
+            worked_examples: None,
             reward: RewardName::Dense,
             arg_denominator: ArgDenominator::Union,
+            toolrl_grading: ToolrlGrading::Refined,
+            composition: None,
+            reward_timeout: 10.0,
             reward_weights: std::collections::BTreeMap::new(),
             seed: 0,
             steps: 150,
@@ -257,6 +327,7 @@ impl Default for RunConfig {
             warm_start: WarmStart::default(),
             tools: ToolUse::default(),
             threads: 0,
+            compute: Compute::Auto,
         }
     }
 }
@@ -278,6 +349,12 @@ impl RunConfig {
             "eval_tasks",
             "is empty; give a task-set spec, or set eval_problems = 0",
         );
+        check(
+            self.worked_examples.is_none_or(|n| n <= MAX_WORKED_EXAMPLES),
+            "worked_examples",
+            "must be between 0 and 3: there are no more of them",
+        );
+        check(positive(self.reward_timeout) && self.reward_timeout <= 3600.0, "reward_timeout", "must be above 0 and at most 3600 seconds");
         for (name, weight) in &self.reward_weights {
             check(weight.is_finite(), &format!("reward_weights.{name}"), "must be a finite number");
         }
@@ -373,6 +450,14 @@ mod tests {
             let back: RunConfig = serde_json::from_str(&text).expect("its own text");
             assert_eq!(back.learning_rate.to_bits(), config.learning_rate.to_bits(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_format_is_named_in_a_config_as_it_names_itself() {
+        for format in Format::ALL {
+            assert_eq!(serde_json::to_value(format).expect("a word"), format.name());
+        }
+        assert!(RunConfig { worked_examples: Some(4), ..RunConfig::default() }.problems()[0].pointer == "worked_examples");
     }
 
     #[test]

@@ -151,6 +151,11 @@ impl ExpectedAnswer {
     pub fn one(value: impl Into<Value>) -> Self {
         Self { any_of: vec![value.into()], none_of: Vec::new(), tolerance: default_tolerance() }
     }
+
+    /// The first right answer as one would write it; empty where there is none.
+    pub fn spoken(&self) -> String {
+        self.any_of.first().map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).unwrap_or_default()
+    }
 }
 
 /// One call of a conversation with what it gave.

@@ -10,6 +10,7 @@ pub mod event;
 pub mod outcome;
 pub mod problem;
 pub mod reward;
+pub mod reward_choice;
 pub mod rollout;
 pub mod run;
 pub mod stats;

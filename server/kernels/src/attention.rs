@@ -12,6 +12,7 @@ use rayon::prelude::*;
 
 use crate::gemm::{Mat, Threads, matmul};
 use crate::math::{dot, exp, max_of, sum_by, wide};
+use crate::single;
 use crate::view::{View, tensor};
 
 /// One piece of text and what it sees.
@@ -39,14 +40,15 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, spans: &[Span]) -> Result<(
     let (Some(qv), Some(kview), Some(vview)) = (View::of(q), View::of(k), View::of(v)) else { return attention_composed(q, k, v, spans) };
     let (qs, ks, vs) = (qv.slice(), kview.slice(), vview.slice());
     let shape = Shape { h, kv, d };
+    if spans.iter().all(|span| span.query.len() == 1) {
+        let (o, lse) = single::attention(shape, qs, ks, vs, spans);
+        return Ok((tensor(o, (t, h, d), q)?, tensor(lse, (t, h), q)?));
+    }
     let tasks: Vec<(&Span, usize)> = spans.iter().flat_map(|span| (0..kv).map(move |head| (span, head))).collect();
     let results: Vec<(Vec<f32>, Vec<f32>)> = tasks
         .par_iter()
         .map(|&(span, head)| {
             let queries = shape.gather(qs, &span.query, head);
-            if span.query.len() == 1 {
-                return one_token(shape, &queries, ks, vs, span, head);
-            }
             let mut p = shape.scores(&queries, ks, span, head);
             let lse = softmax_rows(&mut p, span.key_count());
             let n = lse.len();
@@ -89,33 +91,60 @@ pub fn attention_backward(
     };
     let (gs, qs, ks, vs, os, ls) = (gv.slice(), qv.slice(), kview.slice(), vview.slice(), ov.slice(), lv.slice());
     let shape = Shape { h, kv, d };
-    // kv-heads are the parallel axis: each owns its slice of dk and dv, so that sums keep one fixed order
-    let results: Vec<(Vec<f32>, Vec<f32>, Vec<f32>)> = (0..kv)
-        .into_par_iter()
-        .map(|head| {
-            let rep = h / kv;
-            let (mut dq, mut dk, mut dv) = (vec![0f32; t * rep * d], vec![0f32; s * d], vec![0f32; s * d]);
+    // a task is a kv-head and a share of the spans with sums of its own, so that the order of summation is fixed
+    let shares = shares(spans);
+    let tasks: Vec<(&[Span], usize)> = (0..kv).flat_map(|head| shares.iter().map(move |share| (*share, head))).collect();
+    let results: Vec<(Vec<f32>, Vec<f32>, Vec<f32>)> = tasks
+        .par_iter()
+        .map(|&(spans, head)| {
+            let rows = rows_of(spans);
+            let (mut dq, mut dk, mut dv) = (vec![0f32; rows.len() * h / kv * d], vec![0f32; s * d], vec![0f32; s * d]);
             for span in spans {
-                shape.span_backward(gs, qs, ks, vs, os, ls, span, head, &mut dq, &mut dk, &mut dv);
+                shape.span_backward(gs, qs, ks, vs, os, ls, span, head, rows.start, &mut dq, &mut dk, &mut dv);
             }
             (dq, dk, dv)
         })
         .collect();
     let (mut dq, mut dk, mut dv) = (vec![0f32; t * h * d], vec![0f32; s * kv * d], vec![0f32; s * kv * d]);
-    let keys = Shape { h: kv, kv, d };
-    for (head, (q_part, k_part, v_part)) in results.iter().enumerate() {
-        shape.scatter(&mut dq, q_part, d, &(0..t), head);
-        keys.scatter(&mut dk, k_part, d, &(0..s), head);
-        keys.scatter(&mut dv, v_part, d, &(0..s), head);
+    for (&(spans, head), (q_part, k_part, v_part)) in tasks.iter().zip(&results) {
+        shape.scatter(&mut dq, q_part, d, &rows_of(spans), head);
+        for (sum, part) in [(&mut dk, k_part), (&mut dv, v_part)] {
+            for (sum, part) in sum.chunks_exact_mut(kv * d).zip(part.chunks_exact(d)) {
+                sum[head * d..(head + 1) * d].iter_mut().zip(part).for_each(|(sum, x)| *sum += x);
+            }
+        }
     }
     Ok((tensor(dq, (t, h, d), q)?, tensor(dk, (s, kv, d), q)?, tensor(dv, (s, kv, d), q)?))
 }
 
+/// At most this many tasks a kv-head in the backward.
+const SHARES: usize = 4;
+
+/// Spans in shares of about equal work (queries times keys), in order. The same spans give the same shares on every machine.
+fn shares(spans: &[Span]) -> Vec<&[Span]> {
+    let work = |span: &Span| span.query.len() * span.key_count();
+    let total: usize = spans.iter().map(work).sum();
+    let (mut out, mut start, mut done) = (Vec::with_capacity(SHARES), 0, 0);
+    for (i, span) in spans.iter().enumerate() {
+        done += work(span);
+        if done * SHARES >= total * (out.len() + 1) || i + 1 == spans.len() {
+            out.push(&spans[start..=i]);
+            start = i + 1;
+        }
+    }
+    out
+}
+
+/// Rows of q that consecutive spans cover.
+fn rows_of(spans: &[Span]) -> Range<usize> {
+    spans.first().map_or(0, |s| s.query.start)..spans.last().map_or(0, |s| s.query.end)
+}
+
 #[derive(Clone, Copy)]
-struct Shape {
-    h: usize,
-    kv: usize,
-    d: usize,
+pub(crate) struct Shape {
+    pub(crate) h: usize,
+    pub(crate) kv: usize,
+    pub(crate) d: usize,
 }
 
 impl Shape {
@@ -158,7 +187,7 @@ impl Shape {
         p
     }
 
-    #[expect(clippy::too_many_arguments, reason = "six inputs, three outputs")]
+    #[expect(clippy::too_many_arguments, reason = "inputs, place and three outputs")]
     fn span_backward(
         self,
         gs: &[f32],
@@ -169,6 +198,7 @@ impl Shape {
         ls: &[f32],
         span: &Span,
         head: usize,
+        first: usize,
         dq: &mut [f32],
         dk: &mut [f32],
         dv: &mut [f32],
@@ -192,7 +222,7 @@ impl Shape {
         }
         let scale = 1.0 / (d as f32).sqrt();
         score_gradient(&mut ds, &p, &g, &o, width, d, scale);
-        let out = span.query.start * rep * d;
+        let out = (span.query.start - first) * rep * d;
         let mut at = 0;
         for range in &span.keys {
             let keys = Mat::rows(&ks[range.start * self.kv * d + head * d..], self.kv * d);
@@ -201,41 +231,6 @@ impl Shape {
             matmul(range.len(), d, n, &mut dk[range.start * d..], d, true, 1.0, ds_part.t(), Mat::rows(&queries, d), Threads::One);
             at += range.len();
         }
-    }
-}
-
-wide! {
-    /// Attention of a single new token, which sees all of its keys: plain loops, because a product this small is all overhead.
-    fn one_token(shape: Shape, queries: &[f32], ks: &[f32], vs: &[f32], span: &Span, head: usize) -> (Vec<f32>, Vec<f32>) {
-        let (d, kv, width) = (shape.d, shape.kv, span.key_count());
-        let scale = 1.0 / (d as f32).sqrt();
-        let mut p = vec![0f32; queries.len() / d * width];
-        let mut at = 0;
-        for range in &span.keys {
-            for row in range.clone() {
-                let key = &ks[(row * kv + head) * d..][..d];
-                for (i, q) in queries.chunks_exact(d).enumerate() {
-                    p[i * width + at] = scale * dot(q, key);
-                }
-                at += 1;
-            }
-        }
-        let lse = softmax(&mut p, width);
-        let mut o = vec![0f32; queries.len()];
-        let mut at = 0;
-        for range in &span.keys {
-            for row in range.clone() {
-                let value = &vs[(row * kv + head) * d..][..d];
-                for (i, o) in o.chunks_exact_mut(d).enumerate() {
-                    let p = p[i * width + at];
-                    for (o, v) in o.iter_mut().zip(value) {
-                        *o += p * v;
-                    }
-                }
-                at += 1;
-            }
-        }
-        (o, lse)
     }
 }
 

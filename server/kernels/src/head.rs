@@ -5,7 +5,7 @@
 use candle_core::{DType, Result, Tensor};
 use rayon::prelude::*;
 
-use crate::gemm::{Mat, Threads, matmul};
+use crate::frozen::Frozen;
 use crate::math::{exp, max_of, sum_by, wide};
 use crate::view::{View, tensor};
 
@@ -22,7 +22,7 @@ pub struct HeadRow {
 }
 
 /// Logprob and entropy of `targets` [T] given h [T, E], w [V, E] and the sampling temperature.
-pub fn head(h: &Tensor, w: &Tensor, targets: &[u32], temperature: f64) -> Result<Vec<HeadRow>> {
+pub fn head(h: &Tensor, w: &Frozen, targets: &[u32], temperature: f64) -> Result<Vec<HeadRow>> {
     let mut rows = Vec::with_capacity(targets.len());
     chunks(h, w, targets, temperature, |_, _, stats| {
         rows.extend(stats.iter().map(|s| s.row));
@@ -36,13 +36,13 @@ pub fn head(h: &Tensor, w: &Tensor, targets: &[u32], temperature: f64) -> Result
 /// dlogits = c (onehot - softmax) / temperature; dh = dlogits W.
 pub fn head_backward(
     h: &Tensor,
-    w: &Tensor,
+    w: &Frozen,
     targets: &[u32],
     temperature: f64,
     mut coefficients: impl FnMut(usize, &[HeadRow]) -> Vec<f64>,
 ) -> Result<(Vec<HeadRow>, Tensor)> {
     let (t, e) = h.dims2()?;
-    let v = w.dim(0)?;
+    let v = w.outputs();
     let mut rows: Vec<HeadRow> = Vec::with_capacity(t);
     let mut gradients = Vec::new();
     chunks(h, w, targets, temperature, |first, logits, stats| {
@@ -52,19 +52,17 @@ pub fn head_backward(
         rows.extend(chunk);
         gradients.push(match logits {
             Logits::Slice(mut logits) => {
-                let Some(wv) = View::of(w) else { candle_core::bail!("the head's weight is not contiguous f32 on the CPU") };
+                let Some(wv) = w.view() else { candle_core::bail!("the head's weight is not contiguous f32 on the CPU") };
                 logits.par_chunks_mut(v).zip(stats).zip(&c).zip(&targets[first..first + n]).for_each(|(((row, s), &c), &target)| {
                     let factor = (c / temperature) as f32;
                     softmax_gradient(row, factor, s.lse);
                     row[target as usize] += factor;
                 });
-                let mut dh = vec![0f32; n * e];
-                matmul(n, e, v, &mut dh, e, false, 1.0, Mat::rows(&logits, v), Mat::rows(wv.slice(), e), Threads::Pool);
-                tensor(dh, (n, e), h)?
+                tensor(wv.product_back(n, &logits), (n, e), h)?
             }
             Logits::Tensor { logp, onehot } => {
                 let c = Tensor::from_vec(c, (n, 1), h.device())?.to_dtype(h.dtype())?;
-                ((onehot - logp.exp()?)?.broadcast_mul(&c)? / temperature)?.matmul(w)?
+                ((onehot - logp.exp()?)?.broadcast_mul(&c)? / temperature)?.matmul(w.full()?.0)?
             }
         });
         Ok(())
@@ -74,14 +72,11 @@ pub fn head_backward(
 }
 
 /// Logits [T, V] of h [T, E] divided by the temperature, with the arithmetic of [`head`]: what a sampler draws from.
-pub fn logits(h: &Tensor, w: &Tensor, temperature: f64) -> Result<Tensor> {
-    let (t, e) = h.dims2()?;
-    let v = w.dim(0)?;
-    let (Some(hv), Some(wv)) = (View::of(h), View::of(w)) else { return h.matmul(&w.t()?)? / temperature };
-    let mut logits = vec![0f32; t * v];
-    let inverse = (1.0 / temperature) as f32;
-    matmul(t, v, e, &mut logits, v, false, inverse, Mat::rows(hv.slice(), e), Mat::rows(wv.slice(), e).t(), Threads::Pool);
-    tensor(logits, (t, v), h)
+pub fn logits(h: &Tensor, w: &Frozen, temperature: f64) -> Result<Tensor> {
+    let (t, _) = h.dims2()?;
+    let v = w.outputs();
+    let (Some(hv), Some(wv)) = (View::of(h), w.view()) else { return h.matmul(w.full()?.1)? / temperature };
+    tensor(wv.scaled_product(t, hv.slice(), (1.0 / temperature) as f32), (t, v), h)
 }
 
 struct Stats {
@@ -100,38 +95,25 @@ enum Logits {
 
 fn chunks(
     h: &Tensor,
-    w: &Tensor,
+    w: &Frozen,
     targets: &[u32],
     temperature: f64,
     mut each: impl FnMut(usize, Logits, &[Stats]) -> Result<()>,
 ) -> Result<()> {
     let (t, e) = h.dims2()?;
-    let v = w.dim(0)?;
+    let v = w.outputs();
     if targets.len() != t {
         candle_core::bail!("{} targets for {t} rows", targets.len());
     }
     if let Some(bad) = targets.iter().find(|&&x| x as usize >= v) {
         candle_core::bail!("target {bad} is beyond the vocabulary of {v}");
     }
-    let views = (View::of(h), View::of(w));
+    let views = (View::of(h), w.view());
     for first in (0..t).step_by(CHUNK) {
         let n = CHUNK.min(t - first);
         let targets = &targets[first..first + n];
         if let (Some(hv), Some(wv)) = &views {
-            let mut logits = vec![0f32; n * v];
-            let inverse = (1.0 / temperature) as f32;
-            matmul(
-                n,
-                v,
-                e,
-                &mut logits,
-                v,
-                false,
-                inverse,
-                Mat::rows(&hv.slice()[first * e..], e),
-                Mat::rows(wv.slice(), e).t(),
-                Threads::Pool,
-            );
+            let logits = wv.scaled_product(n, &hv.slice()[first * e..(first + n) * e], (1.0 / temperature) as f32);
             let stats: Vec<Stats> = logits.par_chunks(v).zip(targets).map(|(row, &target)| stats(row, target)).collect();
             each(first, Logits::Slice(logits), &stats)?;
         } else {
@@ -167,9 +149,16 @@ wide! {
     }
 }
 
-fn stats_composed(h: &Tensor, w: &Tensor, targets: &[u32], temperature: f64) -> Result<(Logits, Vec<Stats>)> {
-    let (n, v) = (h.dim(0)?, w.dim(0)?);
-    let logits = (h.matmul(&w.t()?)? / temperature)?;
+wide! {
+    /// Sum of the probabilities of some tokens of a row whose log-sum-exp is `lse`.
+    pub fn mass(part: &[f32], lse: f32) -> f32 {
+        sum_by(part.len(), |i| exp(part[i] - lse))
+    }
+}
+
+fn stats_composed(h: &Tensor, w: &Frozen, targets: &[u32], temperature: f64) -> Result<(Logits, Vec<Stats>)> {
+    let (n, v) = (h.dim(0)?, w.outputs());
+    let logits = (h.matmul(w.full()?.1)? / temperature)?;
     let max = logits.max_keepdim(1)?.detach();
     let lse = (logits.broadcast_sub(&max)?.exp()?.sum_keepdim(1)?.log()? + max)?;
     let logp = logits.broadcast_sub(&lse)?;
@@ -189,13 +178,13 @@ mod tests {
     #[test]
     fn head_and_its_gradient_equal_autograd() -> Result<()> {
         for (t, e, v, temperature) in [(1, 4, 7, 1.0), (130, 8, 33, 0.7), (300, 3, 50, 1.3)] {
-            let (h, w) = ((random(&[t, e], 1)? * 6.0)?, random(&[v, e], 2)?);
+            let (h, w) = ((random(&[t, e], 1)? * 6.0)?, Frozen::new(&random(&[v, e], 2)?)?);
             let targets: Vec<u32> = (0..t as u32).map(|i| i * 13 % v as u32).collect();
             let c: Vec<f64> = (0..t).map(|i| (i as f64 * 0.37).sin()).collect();
             let coefficients = |first: usize, rows: &[HeadRow]| c[first..first + rows.len()].to_vec();
             let (rows, dh) = head_backward(&h, &w, &targets, temperature, coefficients)?;
             assert_eq!(rows, head(&h, &w, &targets, temperature)?);
-            let (h64, w64) = (candle_core::Var::from_tensor(&h.to_dtype(DType::F64)?)?, w.to_dtype(DType::F64)?);
+            let (h64, w64) = (candle_core::Var::from_tensor(&h.to_dtype(DType::F64)?)?, Frozen::new(&w.full()?.0.to_dtype(DType::F64)?)?);
             let (twin_rows, twin_dh) = head_backward(&h64, &w64, &targets, temperature, coefficients)?;
             let (logits, _) = stats_composed(&h64, &w64, &targets, temperature)?;
             let Logits::Tensor { logp, onehot } = logits else { unreachable!("f64 has no fast path") };

@@ -8,18 +8,24 @@
 //! R rank, V vocabulary.
 
 pub mod attention;
+pub mod bf16;
+pub mod frozen;
 pub mod gemm;
 pub mod head;
 pub mod linear;
 mod math;
+pub mod memory;
 pub mod norm;
 pub mod rope;
+mod single;
+mod skinny;
 pub mod swiglu;
 mod view;
 
 pub use attention::{Span, attention, attention_backward};
-pub use head::{HeadRow, head, head_backward, logits, row_stats};
-pub use linear::{Frozen, LoraPart, lora_linear, lora_linear_backward};
+pub use frozen::Frozen;
+pub use head::{HeadRow, head, head_backward, logits, mass, row_stats};
+pub use linear::{Lora, LoraPart, Onto, lora_linear, lora_linear_backward};
 pub use norm::{rms_norm, rms_norm_backward};
 pub use rope::{RopeTable, join_rope_backward, split_rope};
 pub use swiglu::{swiglu, swiglu_backward};

@@ -4,29 +4,13 @@
 //! linears that read the same input (q, k, v; gate, up) are one weight with one part each. The frozen weight never gets a
 //! gradient, which saves a third of the backward pass.
 //!
-//! The weight comes in both orders, as [`Frozen`]: the product that reads it along its columns needs no packing, which at
-//! 500 and more rows is worth up to 1.7x and at 32 rows up to 3x (`cargo bench`), for one more copy of the frozen weights.
+//! The weight is [`Frozen`]: it never changes, so it is arranged once for both products.
 
 use candle_core::{Result, Tensor};
 
-use crate::gemm::{Mat, Threads, matmul};
+use crate::frozen::Frozen;
+use crate::skinny::{self, Cols};
 use crate::view::{View, tensor};
-
-/// A frozen weight, stored in both orders.
-#[derive(Clone, Debug)]
-pub struct Frozen {
-    /// W [F, E], for the backward.
-    pub w: Tensor,
-    /// W^T [E, F], for the forward.
-    pub t: Tensor,
-}
-
-impl Frozen {
-    /// Both orders of W [F, E].
-    pub fn new(w: &Tensor) -> Result<Self> {
-        Ok(Self { w: w.contiguous()?, t: w.t()?.contiguous()? })
-    }
-}
 
 /// The adapter of one logical linear.
 #[derive(Clone, Debug)]
@@ -39,27 +23,78 @@ pub struct LoraPart {
     pub start: usize,
 }
 
-/// (y [T, F], u = x A^T [T, R] of each part, which the backward wants) for x [T, E], w [F, E], bias [F].
-pub fn lora_linear(x: &Tensor, w: &Frozen, bias: Option<&Tensor>, parts: &[LoraPart], scale: f64) -> Result<(Tensor, Vec<Tensor>)> {
-    let (t, e) = x.dims2()?;
-    let f = w.t.dim(1)?;
-    let (Some(xv), Some(wv)) = (View::of(x), View::of(&w.t)) else { return lora_linear_composed(x, w, bias, parts, scale) };
-    let mut y = match bias {
-        None => vec![0f32; t * f],
-        Some(bias) => bias.broadcast_as((t, f))?.flatten_all()?.to_vec1()?,
-    };
-    matmul(t, f, e, &mut y, f, bias.is_some(), 1.0, Mat::rows(xv.slice(), e), Mat::rows(wv.slice(), f), Threads::Pool);
-    let mut us = Vec::with_capacity(parts.len());
-    for part in parts {
-        let (r, fi) = (part.a.dim(0)?, part.b.dim(0)?);
-        let (a, b) = (fast(&part.a)?, fast(&part.b)?);
-        let mut u = vec![0f32; t * r];
-        matmul(t, r, e, &mut u, r, false, 1.0, Mat::rows(xv.slice(), e), Mat::rows(a.slice(), e).t(), Threads::Pool);
-        let out = &mut y[part.start.min(t * f)..];
-        matmul(t, fi, r, out, f, true, scale as f32, Mat::rows(&u, r), Mat::rows(b.slice(), r).t(), Threads::Pool);
-        us.push(tensor(u, (t, r), x)?);
+/// The adapters of one fused linear, arranged for its products: made once an update, used for every token until the next.
+#[derive(Clone, Debug, Default)]
+pub struct Lora {
+    parts: Vec<LoraPart>,
+    scale: f64,
+    /// A^T of all parts side by side [E, sum of R]; empty where the numbers are not f32 on the CPU.
+    a: Vec<f32>,
+    /// s B^T [R, Fi] of each part.
+    b: Vec<Vec<f32>>,
+}
+
+impl Lora {
+    /// Arranges `parts`, which read the same input, with adapter scale `scale`. No parts = the adapter is off.
+    pub fn new(parts: Vec<LoraPart>, scale: f64) -> Result<Self> {
+        let (mut stacked, mut b) = (Vec::new(), Vec::with_capacity(parts.len()));
+        for part in &parts {
+            let (Some(a), Some(bv)) = (View::of(&part.a), View::of(&part.b)) else {
+                return Ok(Self { parts, scale, a: Vec::new(), b: Vec::new() });
+            };
+            let (fi, r) = part.b.dims2()?;
+            stacked.extend_from_slice(a.slice());
+            b.push(skinny::transposed(bv.slice(), fi, r).into_iter().map(|b| b * scale as f32).collect());
+        }
+        let width: usize = parts.iter().map(|p| p.a.dims()[0]).sum();
+        let a = skinny::transposed(&stacked, width, stacked.len() / width.max(1));
+        Ok(Self { parts, scale, a, b })
     }
-    Ok((tensor(y, (t, f), x)?, us))
+
+    /// Sum of R.
+    fn width(&self) -> usize {
+        self.parts.iter().map(|p| p.a.dims()[0]).sum()
+    }
+
+    /// Can products of f32 slices use it?
+    fn is_fast(&self) -> bool {
+        self.b.len() == self.parts.len()
+    }
+}
+
+/// What a linear's output is added to.
+#[derive(Clone, Copy, Debug)]
+pub enum Onto<'a> {
+    /// Nothing.
+    Zero,
+    /// The same numbers in every row [F].
+    Bias(&'a Tensor),
+    /// The rows that bypass the layer [T, F].
+    Residual(&'a Tensor),
+}
+
+/// (y [T, F], u = x A^T [T, sum of R] part after part, which the backward wants) for x [T, E], w [F, E].
+pub fn lora_linear(x: &Tensor, w: &Frozen, onto: Onto, lora: &Lora) -> Result<(Tensor, Tensor)> {
+    let (t, e) = x.dims2()?;
+    let f = w.outputs();
+    let (Some(xv), Some(wv), true) = (View::of(x), w.view(), lora.is_fast()) else { return lora_linear_composed(x, w, onto, lora) };
+    let mut y = match onto {
+        Onto::Zero => wv.product(t, xv.slice()),
+        Onto::Bias(more) | Onto::Residual(more) => {
+            let mut y: Vec<f32> = more.broadcast_as((t, f))?.flatten_all()?.to_vec1()?;
+            wv.add_product(t, xv.slice(), &mut y);
+            y
+        }
+    };
+    let width = lora.width();
+    let u = skinny::project(Cols::all(xv.slice(), e), t, &lora.a, width, 1.0);
+    let mut first = 0;
+    for (part, b) in lora.parts.iter().zip(&lora.b) {
+        let (fi, r) = part.b.dims2()?;
+        skinny::expand(Cols { data: &u, row: width, first, n: r }, t, b, fi, &mut y, f, part.start);
+        first += r;
+    }
+    Ok((tensor(y, (t, f), x)?, tensor(u, (t, width), x)?))
 }
 
 /// (dx [T, E] or none when `want_dx` is false, (dA, dB) of each part) of g = dy [T, F].
@@ -70,37 +105,34 @@ pub fn lora_linear_backward(
     g: &Tensor,
     x: &Tensor,
     w: &Frozen,
-    parts: &[LoraPart],
-    us: &[Tensor],
-    scale: f64,
+    lora: &Lora,
+    u: &Tensor,
     want_dx: bool,
 ) -> Result<(Option<Tensor>, Vec<(Tensor, Tensor)>)> {
     let (t, f) = g.dims2()?;
-    let e = w.w.dim(1)?;
-    let (Some(gv), Some(xv), Some(wv)) = (View::of(g), View::of(x), View::of(&w.w)) else {
-        return lora_linear_backward_composed(g, x, w, parts, us, scale, want_dx);
+    let e = w.inputs();
+    let (Some(gv), Some(xv), Some(wv), Some(uv), true) = (View::of(g), View::of(x), w.view(), View::of(u), lora.is_fast()) else {
+        return lora_linear_backward_composed(g, x, w, lora, u, want_dx);
     };
-    let (gs, xs) = (gv.slice(), xv.slice());
-    let mut dx = want_dx.then(|| vec![0f32; t * e]);
-    if let Some(dx) = &mut dx {
-        matmul(t, e, f, dx, e, false, 1.0, Mat::rows(gs, f), Mat::rows(wv.slice(), e), Threads::Pool);
-    }
-    let s = scale as f32;
-    let mut gradients = Vec::with_capacity(parts.len());
-    for (part, u) in parts.iter().zip(us) {
+    let (gs, xs, us) = (gv.slice(), xv.slice(), uv.slice());
+    let mut dx = want_dx.then(|| wv.product_back(t, gs));
+    let s = lora.scale as f32;
+    let width = u.dim(1)?;
+    let mut first = 0;
+    let mut gradients = Vec::with_capacity(lora.parts.len());
+    for part in &lora.parts {
         let (r, fi) = (part.a.dim(0)?, part.b.dim(0)?);
-        let (a, b, u) = (fast(&part.a)?, fast(&part.b)?, fast(u)?);
-        let gi = Mat::rows(&gs[part.start.min(gs.len())..], f);
-        let mut v = vec![0f32; t * r]; // s g_i B
-        matmul(t, r, fi, &mut v, r, false, s, gi, Mat::rows(b.slice(), r), Threads::Pool);
+        let (a, b) = (fast(&part.a)?, fast(&part.b)?);
+        let gi = Cols { data: gs, row: f, first: part.start, n: fi };
+        let v = skinny::project(gi, t, b.slice(), r, s); // s g_i B
         if let Some(dx) = &mut dx {
-            matmul(t, e, r, dx, e, true, 1.0, Mat::rows(&v, r), Mat::rows(a.slice(), e), Threads::Pool);
+            skinny::expand(Cols::all(&v, r), t, a.slice(), e, dx, e, 0);
         }
-        let mut da = vec![0f32; r * e];
-        matmul(r, e, t, &mut da, e, false, 1.0, Mat::rows(&v, r).t(), Mat::rows(xs, e), Threads::Pool);
-        let mut db = vec![0f32; fi * r];
-        matmul(fi, r, t, &mut db, r, false, s, gi.t(), Mat::rows(u.slice(), r), Threads::Pool);
+        let da = skinny::transposed(&skinny::outer(Cols::all(xs, e), t, &v, r), e, r);
+        let mine: Vec<f32> = us.chunks_exact(width).flat_map(|u| &u[first..first + r]).map(|u| u * s).collect();
+        let db = skinny::outer(gi, t, &mine, r);
         gradients.push((tensor(da, (r, e), x)?, tensor(db, (fi, r), x)?));
+        first += r;
     }
     Ok((dx.map(|dx| tensor(dx, (t, e), x)).transpose()?, gradients))
 }
@@ -109,23 +141,24 @@ fn fast(t: &Tensor) -> Result<View<'_>> {
     View::of(t).ok_or_else(|| candle_core::Error::Msg("adapter and input differ in dtype, device or layout".into()))
 }
 
-fn lora_linear_composed(x: &Tensor, w: &Frozen, bias: Option<&Tensor>, parts: &[LoraPart], scale: f64) -> Result<(Tensor, Vec<Tensor>)> {
-    let mut y = x.matmul(&w.t)?;
-    if let Some(bias) = bias {
-        y = y.broadcast_add(bias)?;
+fn lora_linear_composed(x: &Tensor, w: &Frozen, onto: Onto, lora: &Lora) -> Result<(Tensor, Tensor)> {
+    let mut y = x.matmul(w.full()?.1)?;
+    if let Onto::Bias(more) | Onto::Residual(more) = onto {
+        y = y.broadcast_add(more)?;
     }
     let (t, f) = y.dims2()?;
-    let mut us = Vec::with_capacity(parts.len());
-    for part in parts {
+    let mut us = Vec::with_capacity(lora.parts.len());
+    for part in &lora.parts {
         let u = x.matmul(&part.a.t()?)?;
-        let low = (u.matmul(&part.b.t()?)? * scale)?;
+        let low = (u.matmul(&part.b.t()?)? * lora.scale)?;
         let rest = f - part.start - low.dim(1)?;
         let pad = |n: usize| Tensor::zeros((t, n), low.dtype(), low.device());
         let padded = Tensor::cat(&[&pad(part.start)?, &low, &pad(rest)?], 1)?;
         y = (y + padded)?;
         us.push(u);
     }
-    Ok((y, us))
+    let u = if us.is_empty() { Tensor::zeros((t, 0), x.dtype(), x.device())? } else { Tensor::cat(&us, 1)? };
+    Ok((y, u))
 }
 
 #[expect(clippy::type_complexity, reason = "as its fast twin")]
@@ -133,20 +166,22 @@ fn lora_linear_backward_composed(
     g: &Tensor,
     x: &Tensor,
     w: &Frozen,
-    parts: &[LoraPart],
-    us: &[Tensor],
-    scale: f64,
+    lora: &Lora,
+    u: &Tensor,
     want_dx: bool,
 ) -> Result<(Option<Tensor>, Vec<(Tensor, Tensor)>)> {
-    let mut dx = if want_dx { Some(g.matmul(&w.w)?) } else { None };
-    let mut gradients = Vec::with_capacity(parts.len());
-    for (part, u) in parts.iter().zip(us) {
-        let gi = (g.narrow(1, part.start, part.b.dim(0)?)?.contiguous()? * scale)?;
+    let mut dx = if want_dx { Some(g.matmul(w.full()?.0)?) } else { None };
+    let mut first = 0;
+    let mut gradients = Vec::with_capacity(lora.parts.len());
+    for part in &lora.parts {
+        let (r, fi) = (part.a.dim(0)?, part.b.dim(0)?);
+        let gi = (g.narrow(1, part.start, fi)?.contiguous()? * lora.scale)?;
         let v = gi.matmul(&part.b)?;
         if let Some(d) = dx {
             dx = Some((d + v.matmul(&part.a)?)?);
         }
-        gradients.push((v.t()?.matmul(x)?, gi.t()?.matmul(u)?));
+        gradients.push((v.t()?.matmul(x)?, gi.t()?.matmul(&u.narrow(1, first, r)?.contiguous()?)?));
+        first += r;
     }
     Ok((dx, gradients))
 }
@@ -163,23 +198,29 @@ mod tests {
             let (x, w, bias, g) = (random(&[t, e], 1)?, Frozen::new(&random(&[f, e], 2)?)?, random(&[f], 3)?, random(&[t, f], 4)?);
             let part =
                 |fi, start, seed| -> Result<LoraPart> { Ok(LoraPart { a: random(&[2, e], seed)?, b: random(&[fi, 2], seed + 1)?, start }) };
-            let parts = [part(4, 0, 5)?, part(3, f - 3, 7)?];
-            let (y, us) = lora_linear(&x, &w, Some(&bias), &parts, 1.5)?;
-            close(&y, &lora_linear_composed(&x, &w, Some(&bias), &parts, 1.5)?.0, 1e-4)?;
-            let (dx, grads) = lora_linear_backward(&g, &x, &w, &parts, &us, 1.5, true)?;
+            let parts = vec![part(4, 0, 5)?, part(3, f - 3, 7)?];
+            let lora = Lora::new(parts.clone(), 1.5)?;
+            for onto in [Onto::Zero, Onto::Bias(&bias), Onto::Residual(&g)] {
+                let ((y, u), (want, want_u)) = (lora_linear(&x, &w, onto, &lora)?, lora_linear_composed(&x, &w, onto, &lora)?);
+                close(&y, &want, 1e-4)?;
+                close(&u, &want_u, 1e-4)?;
+            }
+            let u = lora_linear(&x, &w, Onto::Zero, &lora)?.1;
+            let (dx, grads) = lora_linear_backward(&g, &x, &w, &lora, &u, true)?;
 
             let v = |t: &Tensor| Var::from_tensor(&t.to_dtype(DType::F64)?);
             let (xv, vars) = (v(&x)?, parts.iter().map(|p| Ok((v(&p.a)?, v(&p.b)?))).collect::<Result<Vec<_>>>()?);
-            let tracked: Vec<_> = parts
+            let tracked = parts
                 .iter()
                 .zip(&vars)
                 .map(|(p, (a, b))| LoraPart { a: a.as_tensor().clone(), b: b.as_tensor().clone(), start: p.start })
                 .collect();
-            let (w64, bias64, g64) = (Frozen::new(&w.w.to_dtype(DType::F64)?)?, bias.to_dtype(DType::F64)?, g.to_dtype(DType::F64)?);
-            let (y64, us64) = lora_linear_composed(&xv, &w64, Some(&bias64), &tracked, 1.5)?;
+            let tracked = Lora::new(tracked, 1.5)?;
+            let (w64, g64) = (Frozen::new(&w.full()?.0.to_dtype(DType::F64)?)?, g.to_dtype(DType::F64)?);
+            let (y64, u64) = lora_linear_composed(&xv, &w64, Onto::Zero, &tracked)?;
             let store = (y64 * &g64)?.sum_all()?.backward()?;
             let get = |v: &Var| store.get(v).expect("gradient").clone();
-            let (dx64, grads64) = lora_linear_backward_composed(&g64, &xv, &w64, &tracked, &us64, 1.5, true)?;
+            let (dx64, grads64) = lora_linear_backward_composed(&g64, &xv, &w64, &tracked, &u64, true)?;
             close(&dx.expect("asked for"), &get(&xv), 1e-4)?;
             close(&dx64.expect("asked for"), &get(&xv), 1e-12)?;
             for (((da, db), (ta, tb)), (a, b)) in grads.iter().zip(&grads64).zip(&vars) {

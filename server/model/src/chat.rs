@@ -1,17 +1,18 @@
 //! Station *prompt*, first half: messages to text by the base's own chat template.
 //!
 //! In: the Jinja source that ships with a model, and messages. Out: the text that transformers'
-//! `apply_chat_template` gives, byte for byte. It does not tokenise and knows no tool format.
+//! `apply_chat_template` gives, byte for byte. It does not tokenise and knows no tool format: tools are handed to the template as they come.
 
 use std::sync::Arc;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Serde};
+use minijinja::value::{Kwargs, Serde, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value, context};
-use serde::Serialize;
+use serde_json::json;
 use whetstone_domain::{Message, Role};
 
 use crate::error::{ModelError, Result};
+use crate::python_json::dumps;
 
 /// A compiled chat template.
 #[derive(Debug, Clone)]
@@ -20,6 +21,7 @@ pub struct ChatTemplate {
     source: String,
     bos: String,
     eos: String,
+    lists_tools: bool,
 }
 
 const NAME: &str = "chat";
@@ -37,19 +39,61 @@ impl ChatTemplate {
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
         environment.add_filter("tojson", tojson);
+        environment.add_filter("string", python_text);
+        environment.set_formatter(|out, state, value| match value.kind() {
+            ValueKind::Bool | ValueKind::None => write!(out, "{}", python_text(value)).map_err(Error::from),
+            _ => minijinja::escape_formatter(out, state, value),
+        });
         environment
             .add_template_owned(NAME, without_generation_tags(source))
             .map_err(|e| ModelError::Template(format!("does not parse: {e}")))?;
-        Ok(Self { environment: Arc::new(environment), source: source.to_owned(), bos: bos.to_owned(), eos: eos.to_owned() })
+        let mut template = Self {
+            environment: Arc::new(environment),
+            source: source.to_owned(),
+            bos: bos.to_owned(),
+            eos: eos.to_owned(),
+            lists_tools: false,
+        };
+        template.lists_tools = template.shows_a_probe();
+        Ok(template)
+    }
+
+    /// Whether a tool that is handed to the template occurs in what it renders.
+    fn shows_a_probe(&self) -> bool {
+        const PROBE: &str = "probe_whether_tools_are_listed";
+        let parameters = json!({"type": "object", "properties": {}});
+        let tool = json!({"type": "function", "function": {"name": PROBE, "description": "Probes", "parameters": parameters}});
+        let messages = [Message::new(Role::User, "Hello")];
+        self.render_with_tools(&messages, &[tool], true).is_ok_and(|text| text.contains(PROBE))
+    }
+
+    /// True when the template lists the tools it is given, so that prompts need not.
+    pub fn lists_tools(&self) -> bool {
+        self.lists_tools
     }
 
     /// The text of `messages`, ending where the assistant begins to speak if
     /// `add_generation_prompt`.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
+        self.render_with_tools(messages, &[], add_generation_prompt)
+    }
+
+    /// [`ChatTemplate::render`] with tools in the form of OpenAI's API, `{"type": "function", "function": {..}}`; none given is
+    /// transformers' `tools=None`.
+    pub fn render_with_tools(&self, messages: &[Message], tools: &[serde_json::Value], add_generation_prompt: bool) -> Result<String> {
+        self.render_values(Value::from(Serde(messages)), tools, add_generation_prompt)
+    }
+
+    /// The text of messages as transformers takes them, with `tool_calls` and whatever else the template knows.
+    pub fn render_json(&self, messages: &[serde_json::Value], tools: &[serde_json::Value], add_generation_prompt: bool) -> Result<String> {
+        self.render_values(Value::from(Serde(messages)), tools, add_generation_prompt)
+    }
+
+    fn render_values(&self, messages: Value, tools: &[serde_json::Value], add_generation_prompt: bool) -> Result<String> {
         let variables = context! {
-            messages => Value::from(Serde(messages)),
+            messages => messages,
             add_generation_prompt => add_generation_prompt,
-            tools => (),
+            tools => if tools.is_empty() { Value::from(()) } else { Value::from(Serde(tools)) },
             documents => (),
             bos_token => self.bos.as_str(),
             eos_token => self.eos.as_str(),
@@ -76,6 +120,16 @@ impl ChatTemplate {
     /// The Jinja source as it came with the model.
     pub fn source(&self) -> &str {
         &self.source
+    }
+}
+
+/// What Python's `str` makes of it: `True`, `False` and `None` where minijinja would write them small.
+fn python_text(value: &Value) -> Value {
+    match value.kind() {
+        ValueKind::Bool => Value::from(if value.is_true() { "True" } else { "False" }),
+        ValueKind::None => Value::from("None"),
+        ValueKind::String => value.clone(),
+        _ => Value::from(value.to_string()),
     }
 }
 
@@ -117,37 +171,7 @@ fn tojson(value: &Value, kwargs: Kwargs) -> Result<String, Error> {
     }
     kwargs.assert_all_used()?;
     let fail = |e| Error::new(ErrorKind::InvalidOperation, "cannot write as JSON").with_source(e);
-    let mut out = Vec::new();
-    match indent {
-        Some(width) => {
-            let indent = " ".repeat(width);
-            let style = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
-            let mut serializer = serde_json::Serializer::with_formatter(&mut out, style);
-            value.serialize(&mut serializer).map_err(fail)?;
-        }
-        None => {
-            let mut serializer = serde_json::Serializer::with_formatter(&mut out, PythonStyle);
-            value.serialize(&mut serializer).map_err(fail)?;
-        }
-    }
-    Ok(String::from_utf8_lossy(&out).into_owned())
-}
-
-/// `json.dumps` with its default separators `", "` and `": "`.
-struct PythonStyle;
-
-impl serde_json::ser::Formatter for PythonStyle {
-    fn begin_array_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_key<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
-        writer.write_all(b": ")
-    }
+    dumps(value, indent).map_err(fail)
 }
 
 /// `{% generation %}` marks the model's own text for transformers' masks and renders as nothing;

@@ -9,13 +9,13 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use whetstone_domain::StopReason;
-use whetstone_kernels::{logits, row_stats};
+use whetstone_kernels::{logits, mass, row_stats};
 
 use crate::adapter::Adapter;
 use crate::cache::Cache;
 use crate::error::{ModelError, Result};
 use crate::packed::common_prefix;
-use crate::transformer::Transformer;
+use crate::transformer::{Adapted, Transformer};
 
 /// How tokens are chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -62,7 +62,7 @@ struct Prompt {
 /// Decodes rows of several prompts in one batch.
 pub struct Decoder<'a> {
     model: &'a Transformer,
-    adapter: Option<&'a Adapter>,
+    adapted: Adapted,
     cache: Cache,
     sampling: Sampling,
     eos: &'a [u32],
@@ -74,7 +74,7 @@ impl<'a> Decoder<'a> {
     /// Reads `prompts`, sharing what they have in common; `rows` rows of at most `longest` tokens each will be forked.
     pub fn new(
         model: &'a Transformer,
-        adapter: Option<&'a Adapter>,
+        adapter: Option<&Adapter>,
         prompts: &[&[u32]],
         rows: usize,
         longest: usize,
@@ -84,12 +84,13 @@ impl<'a> Decoder<'a> {
         if prompts.iter().any(|p| p.is_empty()) {
             return Err(ModelError::Generation("a prompt has no tokens".into()));
         }
+        let adapted = model.adapt(adapter)?;
         let shared = common_prefix(prompts);
         let room = shared + prompts.iter().map(|p| p.len() - shared).sum::<usize>() + rows * longest;
         let mut cache = Cache::new(&model.config, room, model.dtype(), model.device())?;
         let root = if shared > 0 {
             let root = cache.segment(None, shared)?;
-            model.extend(adapter, &mut cache, &[(root, &prompts[0][..shared])])?;
+            model.extend(&adapted, &mut cache, &[(root, &prompts[0][..shared])])?;
             Some(root)
         } else {
             None
@@ -100,12 +101,12 @@ impl<'a> Decoder<'a> {
         }
         let mut read = Vec::with_capacity(prompts.len());
         if !entries.is_empty() {
-            let hidden = model.extend(adapter, &mut cache, &entries)?;
+            let hidden = model.extend(&adapted, &mut cache, &entries)?;
             for (i, (segment, _)) in entries.iter().enumerate() {
                 read.push(Prompt { segment: *segment, hidden: hidden.narrow(0, i, 1)? });
             }
         }
-        Ok(Self { model, adapter, cache, sampling, eos, prompts: read, rows: Vec::new() })
+        Ok(Self { model, adapted, cache, sampling, eos, prompts: read, rows: Vec::new() })
     }
 
     /// A new row below prompt `prompt` with its own generator and at most `limit` tokens; returns its index.
@@ -150,7 +151,7 @@ impl<'a> Decoder<'a> {
         let reading: Vec<usize> = live.iter().copied().filter(|&i| !self.rows[i].unread.is_empty()).collect();
         if !reading.is_empty() {
             let entries: Vec<(usize, &[u32])> = reading.iter().map(|&i| (self.rows[i].segment, self.rows[i].unread.as_slice())).collect();
-            let hidden = self.model.extend(self.adapter, &mut self.cache, &entries)?;
+            let hidden = self.model.extend(&self.adapted, &mut self.cache, &entries)?;
             for (at, &i) in reading.iter().enumerate() {
                 self.rows[i].hidden = hidden.narrow(0, at, 1)?;
                 self.rows[i].unread.clear();
@@ -212,26 +213,40 @@ fn pick(row: &[f32], draw: Option<f64>) -> (u32, f32, f32) {
     let (lse, entropy) = row_stats(row);
     let id = match draw {
         None => (0..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best }),
-        Some(draw) => {
-            let (mut below, mut last) = (0.0f64, 0);
-            let found = row.iter().position(|&x| {
-                let p = f64::from((x - lse).exp());
-                below += p;
-                below > draw
-            });
-            // rounding may leave the sum just below a draw near 1: the last token with any mass is meant
-            found.unwrap_or_else(|| {
-                for (i, &x) in row.iter().enumerate() {
-                    if x - lse > -80.0 {
-                        last = i;
-                    }
-                }
-                last
-            })
-        }
+        Some(draw) => inverse_transform(row, lse, draw),
     };
     (id as u32, row[id] - lse, entropy)
 }
+
+/// The first token up to which the probabilities sum to more than `draw`.
+fn inverse_transform(row: &[f32], lse: f32, draw: f64) -> usize {
+    // whole blocks are passed by their sums, so that only one block is walked token by token
+    let mut below = 0.0f64;
+    let mut last = None; // last token with any mass, for a draw so near 1 that rounding leaves the sum below it
+    for (b, block) in row.chunks(BLOCK).enumerate() {
+        let mass = f64::from(mass(block, lse));
+        if mass > 0.0 {
+            last = Some(b);
+        }
+        if below + mass > draw {
+            let mut sum = below;
+            for (i, &x) in block.iter().enumerate() {
+                sum += f64::from((x - lse).exp());
+                if sum > draw {
+                    return b * BLOCK + i;
+                }
+            }
+            break; // the block's sum was rounded up past the draw: its last token with mass is meant
+        }
+        below += mass;
+    }
+    let block = last.unwrap_or(0) * BLOCK;
+    let tokens = block..(block + BLOCK).min(row.len());
+    tokens.rev().find(|&i| row[i] - lse > -80.0).unwrap_or(block)
+}
+
+/// Tokens whose mass is summed at once.
+const BLOCK: usize = 512;
 
 #[cfg(test)]
 mod tests {
@@ -247,6 +262,17 @@ mod tests {
         }
         assert_eq!(counts, [1000, 3000, 0, 4000]);
         assert_eq!(pick(&row, Some(1.0 - 1e-16)).0, 3);
+        // over several blocks: token i of 2000 has mass proportional to i mod 3
+        let long: Vec<f32> = (0..2000).map(|i| ((i % 3) as f32).ln()).collect();
+        let total: f64 = (0..2000).map(|i| f64::from(i % 3)).sum();
+        let mut below = 0.0;
+        for i in 0..2000u32 {
+            let mine = f64::from(i % 3);
+            if mine > 0.0 {
+                assert_eq!(pick(&long, Some((below + mine / 2.0) / total)).0, i);
+            }
+            below += mine;
+        }
         let (id, logprob, entropy) = pick(&row, None);
         assert_eq!(id, 3);
         assert!((logprob - 0.5f32.ln()).abs() < 1e-6 && (entropy - 0.974_314_8).abs() < 1e-5, "{logprob} {entropy}");

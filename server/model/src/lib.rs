@@ -14,6 +14,7 @@ pub mod generate;
 mod gguf;
 mod hf;
 pub mod packed;
+mod python_json;
 pub mod testing;
 pub mod tiny;
 pub mod tokenizer;

@@ -5,8 +5,8 @@
 
 use candle_core::{DType, Device, Tensor};
 use whetstone_kernels::{
-    Frozen, LoraPart, RopeTable, Span, attention, attention_backward, join_rope_backward, lora_linear, lora_linear_backward, rms_norm,
-    rms_norm_backward, split_rope, swiglu, swiglu_backward,
+    Frozen, Lora, LoraPart, Onto, RopeTable, Span, attention, attention_backward, join_rope_backward, lora_linear, lora_linear_backward,
+    rms_norm, rms_norm_backward, split_rope, swiglu, swiglu_backward,
 };
 
 use crate::adapter::Adapter;
@@ -27,14 +27,17 @@ struct Block {
     down: Frozen,    // [E, F]
 }
 
-/// The adapter of one block, arranged as [`lora_linear`] wants it; empty lists when the adapter is off.
+/// The adapter of one block, arranged as [`lora_linear`] wants it.
 #[derive(Default)]
 struct Parts {
-    qkv: Vec<LoraPart>,
-    o: Vec<LoraPart>,
-    gate_up: Vec<LoraPart>,
-    down: Vec<LoraPart>,
+    qkv: Lora,
+    o: Lora,
+    gate_up: Lora,
+    down: Lora,
 }
+
+/// An adapter arranged for forward and backward passes, or no adapter; made once, good until the next update.
+pub struct Adapted(Vec<Parts>);
 
 /// What the backward of one block wants of its forward.
 struct Saved {
@@ -46,7 +49,7 @@ struct Saved {
     lse: Tensor,
     middle: Tensor,
     gate_up: Tensor,
-    us: [Vec<Tensor>; 4],
+    us: [Tensor; 4], // x A^T of qkv, o, gate_up, down
 }
 
 /// One layer's buffers and what of the pass goes there.
@@ -58,6 +61,7 @@ pub struct Pass {
     pub hidden: Tensor,
     positions: Vec<u32>,
     spans: Vec<Span>,
+    adapted: Adapted,
     saved: Vec<Saved>,
 }
 
@@ -71,18 +75,20 @@ pub struct Transformer {
     embed: Tensor, // [V, E]
     blocks: Vec<Block>,
     norm: Tensor,
-    head: Tensor, // [V, E]
+    head: Frozen, // [V, E]
     rope: RopeTable,
 }
 
 impl Transformer {
     /// Arranges `weights`; `longest` bounds the position ids (prompt and completion together).
-    pub fn new(config: &ModelConfig, weights: &Weights, longest: usize) -> Result<Self> {
+    /// With `bf16` the frozen weights are rounded to it and packed; embedding and norms stay as they are.
+    pub fn new(config: &ModelConfig, weights: &Weights, longest: usize, bf16: bool) -> Result<Self> {
         if config.qk_norm {
             return Err(ModelError::Generation(
                 "models with normalised queries and keys (Qwen3) cannot be run yet; use a Llama or Qwen2 model".into(),
             ));
         }
+        let frozen = |w: &Tensor| if bf16 { Frozen::bf16(w) } else { Frozen::new(w) };
         let blocks = weights
             .layers
             .iter()
@@ -93,12 +99,12 @@ impl Transformer {
                 };
                 Ok(Block {
                     input_norm: l.input_norm.clone(),
-                    qkv: Frozen::new(&Tensor::cat(&[&l.q, &l.k, &l.v], 0)?)?,
+                    qkv: frozen(&Tensor::cat(&[&l.q, &l.k, &l.v], 0)?)?,
                     qkv_bias,
-                    o: Frozen::new(&l.o)?,
+                    o: frozen(&l.o)?,
                     post_norm: l.post_norm.clone(),
-                    gate_up: Frozen::new(&Tensor::cat(&[&l.gate, &l.up], 0)?)?,
-                    down: Frozen::new(&l.down)?,
+                    gate_up: frozen(&Tensor::cat(&[&l.gate, &l.up], 0)?)?,
+                    down: frozen(&l.down)?,
                 })
             })
             .collect::<Result<Vec<_>>>()?;
@@ -107,7 +113,7 @@ impl Transformer {
             embed: weights.embed.clone(),
             blocks,
             norm: weights.norm.clone(),
-            head: weights.lm_head.clone().unwrap_or_else(|| weights.embed.clone()),
+            head: frozen(weights.lm_head.as_ref().unwrap_or(&weights.embed))?,
             rope: RopeTable::new(longest.min(config.max_position_embeddings).max(1), config.head_dim, config.rope_theta),
         })
     }
@@ -123,7 +129,7 @@ impl Transformer {
     }
 
     /// The head's weight [V, E].
-    pub fn head(&self) -> &Tensor {
+    pub fn head(&self) -> &Frozen {
         &self.head
     }
 
@@ -139,35 +145,33 @@ impl Transformer {
 
     /// Reads the packed tokens and keeps what [`Transformer::backward`] wants. None = adapter off.
     pub fn forward(&self, adapter: Option<&Adapter>, packed: &Packed) -> Result<Pass> {
-        let spans = packed.spans();
+        let (spans, adapted) = (packed.spans(), self.adapt(adapter)?);
         let mut x = self.embed_rows(&packed.ids)?;
         let mut saved = Vec::with_capacity(self.blocks.len());
-        for (i, block) in self.blocks.iter().enumerate() {
-            let parts = self.parts(adapter, i);
-            let (y, s) = self.block(block, &parts, scale(adapter), &x, &packed.positions, &spans, None)?;
+        for (block, parts) in self.blocks.iter().zip(&adapted.0) {
+            let (y, s) = self.block(block, parts, &x, &packed.positions, &spans, None)?;
             saved.push(s);
             x = y;
         }
-        Ok(Pass { hidden: x, positions: packed.positions.clone(), spans, saved })
+        Ok(Pass { hidden: x, positions: packed.positions.clone(), spans, adapted, saved })
     }
 
     /// Reads the packed tokens and keeps nothing: hidden rows [T, E] before the final norm.
     pub fn hidden(&self, adapter: Option<&Adapter>, packed: &Packed) -> Result<Tensor> {
         let spans = packed.spans();
         let mut x = self.embed_rows(&packed.ids)?;
-        for (i, block) in self.blocks.iter().enumerate() {
-            x = self.block(block, &self.parts(adapter, i), scale(adapter), &x, &packed.positions, &spans, None)?.0;
+        for (block, parts) in self.blocks.iter().zip(&self.adapt(adapter)?.0) {
+            x = self.block(block, parts, &x, &packed.positions, &spans, None)?.0;
         }
         Ok(x)
     }
 
     /// Appends tokens to segments of a cache: hidden rows before the final norm of each entry's last token. [entries, E]
-    pub fn extend(&self, adapter: Option<&Adapter>, cache: &mut Cache, entries: &[(usize, &[u32])]) -> Result<Tensor> {
+    pub fn extend(&self, adapted: &Adapted, cache: &mut Cache, entries: &[(usize, &[u32])]) -> Result<Tensor> {
         let plan = cache.append(entries)?;
         let mut x = self.embed_rows(&plan.ids)?;
-        for (i, block) in self.blocks.iter().enumerate() {
-            let stored = Some((&cache.layers[i], plan.moves.as_slice()));
-            x = self.block(block, &self.parts(adapter, i), scale(adapter), &x, &plan.positions, &plan.spans, stored)?.0;
+        for ((block, parts), layer) in self.blocks.iter().zip(&adapted.0).zip(&cache.layers) {
+            x = self.block(block, parts, &x, &plan.positions, &plan.spans, Some((layer, plan.moves.as_slice())))?.0;
         }
         if plan.last.len() == plan.ids.len() {
             return Ok(x);
@@ -182,26 +186,28 @@ impl Transformer {
         Ok(self.embed.index_select(&Tensor::new(ids, self.device())?, 0)?)
     }
 
-    fn parts(&self, adapter: Option<&Adapter>, layer: usize) -> Parts {
-        let Some(adapter) = adapter else { return Parts::default() };
-        let [q, k, v, o, gate, up, down] = &adapter.pairs[layer];
-        let part = |(a, b): &(Tensor, Tensor), start| LoraPart { a: a.clone(), b: b.clone(), start };
+    /// Arranges an adapter; none = adapter off.
+    pub fn adapt(&self, adapter: Option<&Adapter>) -> Result<Adapted> {
+        let Some(adapter) = adapter else { return Ok(Adapted(self.blocks.iter().map(|_| Parts::default()).collect())) };
         let (q_rows, kv_rows) = (self.config.q_rows(), self.config.kv_rows());
-        Parts {
-            qkv: vec![part(q, 0), part(k, q_rows), part(v, q_rows + kv_rows)],
-            o: vec![part(o, 0)],
-            gate_up: vec![part(gate, 0), part(up, self.config.intermediate_size)],
-            down: vec![part(down, 0)],
-        }
+        let arrange = |[q, k, v, o, gate, up, down]: &[(Tensor, Tensor); 7]| -> Result<Parts> {
+            let part = |(a, b): &(Tensor, Tensor), start| LoraPart { a: a.clone(), b: b.clone(), start };
+            let lora = |parts| Lora::new(parts, adapter.scale());
+            Ok(Parts {
+                qkv: lora(vec![part(q, 0), part(k, q_rows), part(v, q_rows + kv_rows)])?,
+                o: lora(vec![part(o, 0)])?,
+                gate_up: lora(vec![part(gate, 0), part(up, self.config.intermediate_size)])?,
+                down: lora(vec![part(down, 0)])?,
+            })
+        };
+        Ok(Adapted(adapter.pairs.iter().map(arrange).collect::<Result<_>>()?))
     }
 
     /// y = m + mlp(norm m), m = x + attention(norm x). With a cache, k and v go there and the spans speak of its rows.
-    #[expect(clippy::too_many_arguments, reason = "one block's whole world")]
     fn block(
         &self,
         w: &Block,
         parts: &Parts,
-        scale: f64,
         x: &Tensor, // [T, E]
         positions: &[u32],
         spans: &[Span],
@@ -210,7 +216,7 @@ impl Transformer {
         let (c, eps) = (&self.config, self.config.rms_norm_eps);
         let t = x.dim(0)?;
         let normed = rms_norm(x, &w.input_norm, eps)?;
-        let (qkv, u_qkv) = lora_linear(&normed, &w.qkv, w.qkv_bias.as_ref(), &parts.qkv, scale)?;
+        let (qkv, u_qkv) = lora_linear(&normed, &w.qkv, w.qkv_bias.as_ref().map_or(Onto::Zero, Onto::Bias), &parts.qkv)?;
         let (q, mut k, mut v) = split_rope(&qkv, positions, &self.rope, c.num_heads, c.num_kv_heads)?;
         if let Some(((all_k, all_v), moves)) = cache {
             for &(from, n, to) in moves {
@@ -220,24 +226,21 @@ impl Transformer {
             (k, v) = (all_k.clone(), all_v.clone());
         }
         let (o, lse) = attention(&q, &k, &v, spans)?;
-        let (attended, u_o) = lora_linear(&o.reshape((t, c.q_rows()))?, &w.o, None, &parts.o, scale)?;
-        let middle = (x + attended)?;
-        let (gate_up, u_gate_up) = lora_linear(&rms_norm(&middle, &w.post_norm, eps)?, &w.gate_up, None, &parts.gate_up, scale)?;
-        let (mlp, u_down) = lora_linear(&swiglu(&gate_up)?, &w.down, None, &parts.down, scale)?;
-        let y = (&middle + mlp)?;
+        let (middle, u_o) = lora_linear(&o.reshape((t, c.q_rows()))?, &w.o, Onto::Residual(x), &parts.o)?;
+        let (gate_up, u_gate_up) = lora_linear(&rms_norm(&middle, &w.post_norm, eps)?, &w.gate_up, Onto::Zero, &parts.gate_up)?;
+        let (y, u_down) = lora_linear(&swiglu(&gate_up)?, &w.down, Onto::Residual(&middle), &parts.down)?;
         Ok((y, Saved { x: x.clone(), q, k, v, o, lse, middle, gate_up, us: [u_qkv, u_o, u_gate_up, u_down] }))
     }
 
     /// Gradients of the adapter given the gradient at `pass.hidden`. The frozen weights get none, nor do the embeddings.
-    pub fn backward(&self, adapter: &Adapter, mut pass: Pass, d_hidden: &Tensor) -> Result<AdapterGradients> {
+    pub fn backward(&self, mut pass: Pass, d_hidden: &Tensor) -> Result<AdapterGradients> {
         let mut dy = d_hidden.clone();
         let mut gradients = Vec::with_capacity(self.blocks.len());
         for (i, block) in self.blocks.iter().enumerate().rev() {
             let Some(saved) = pass.saved.pop() else {
                 return Err(ModelError::Generation("the pass holds fewer blocks than the model".into()));
             };
-            let parts = self.parts(Some(adapter), i);
-            let (dx, g) = self.block_backward(block, &parts, adapter.scale(), &dy, &saved, &pass.positions, &pass.spans, i > 0)?;
+            let (dx, g) = self.block_backward(block, &pass.adapted.0[i], &dy, &saved, &pass.positions, &pass.spans, i > 0)?;
             gradients.push(g);
             match dx {
                 Some(dx) => dy = dx,
@@ -253,7 +256,6 @@ impl Transformer {
         &self,
         w: &Block,
         parts: &Parts,
-        scale: f64,
         dy: &Tensor, // [T, E]
         s: &Saved,
         positions: &[u32],
@@ -263,25 +265,21 @@ impl Transformer {
         let eps = self.config.rms_norm_eps;
         let needed = || ModelError::Generation("a needed input gradient was not computed".into());
         let t = dy.dim(0)?;
-        let (da, down) = lora_linear_backward(dy, &swiglu(&s.gate_up)?, &w.down, &parts.down, &s.us[3], scale, true)?;
+        let (da, down) = lora_linear_backward(dy, &swiglu(&s.gate_up)?, &w.down, &parts.down, &s.us[3], true)?;
         let d_gate_up = swiglu_backward(&da.ok_or_else(needed)?, &s.gate_up)?;
         let normed = rms_norm(&s.middle, &w.post_norm, eps)?;
-        let (dn, gate_up) = lora_linear_backward(&d_gate_up, &normed, &w.gate_up, &parts.gate_up, &s.us[2], scale, true)?;
+        let (dn, gate_up) = lora_linear_backward(&d_gate_up, &normed, &w.gate_up, &parts.gate_up, &s.us[2], true)?;
         let d_middle = rms_norm_backward(&dn.ok_or_else(needed)?, &s.middle, &w.post_norm, eps, dy)?;
         let flat = s.o.reshape((t, self.config.q_rows()))?;
-        let (d_o, o) = lora_linear_backward(&d_middle, &flat, &w.o, &parts.o, &s.us[1], scale, true)?;
+        let (d_o, o) = lora_linear_backward(&d_middle, &flat, &w.o, &parts.o, &s.us[1], true)?;
         let d_o = d_o.ok_or_else(needed)?.reshape(s.o.dims())?;
         let (dq, dk, dv) = attention_backward(&d_o, &s.q, &s.k, &s.v, &s.o, &s.lse, spans)?;
         let d_qkv = join_rope_backward(&dq, &dk, &dv, positions, &self.rope)?;
         let normed = rms_norm(&s.x, &w.input_norm, eps)?;
-        let (dn, qkv) = lora_linear_backward(&d_qkv, &normed, &w.qkv, &parts.qkv, &s.us[0], scale, want_dx)?;
+        let (dn, qkv) = lora_linear_backward(&d_qkv, &normed, &w.qkv, &parts.qkv, &s.us[0], want_dx)?;
         let dx = dn.map(|dn| rms_norm_backward(&dn, &s.x, &w.input_norm, eps, &d_middle)).transpose()?;
         let all: Vec<(Tensor, Tensor)> = [qkv, o, gate_up, down].into_iter().flatten().collect();
         let all = all.try_into().map_err(|_| ModelError::Generation("a block has other than seven adapted linears".into()))?;
         Ok((dx, all))
     }
-}
-
-fn scale(adapter: Option<&Adapter>) -> f64 {
-    adapter.map_or(0.0, Adapter::scale)
 }

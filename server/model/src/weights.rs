@@ -187,6 +187,12 @@ impl Base {
         base.checked(path)
     }
 
+    /// Hands the weights over to whoever arranges them; what stays is the words around them, with no layers.
+    pub fn take_weights(&mut self) -> Weights {
+        let norm = self.weights.norm.clone();
+        std::mem::replace(&mut self.weights, Weights { embed: norm.clone(), layers: Vec::new(), norm, lm_head: None })
+    }
+
     /// The tokenizer may not produce ids that the embedding has no row for.
     fn checked(self, path: &Path) -> Result<Self> {
         let (tokens, rows) = (self.tokenizer.vocab_size(), self.config.vocab_size);

@@ -21,7 +21,7 @@ fn last_logits(model: &Transformer, ids: &[u32]) -> Vec<f32> {
 #[test]
 fn logits_equal_candle_transformers_and_stored_transformers_values() {
     let base = smollm2().unwrap();
-    let model = Transformer::new(&base.config, &base.weights, 1024).unwrap();
+    let model = Transformer::new(&base.config, &base.weights, 1024, false).unwrap();
     let golden: serde_json::Value = serde_json::from_str(include_str!("fixtures/logits.json")).unwrap();
     let oracle = oracle::Oracle::new(&base).unwrap();
     for case in golden["cases"].as_array().unwrap() {

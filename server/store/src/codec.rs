@@ -105,15 +105,44 @@ fn put<T: Copy, const N: usize>(out: &mut Vec<u8>, values: &[T], bytes: impl Fn(
 
 /// The group that [`pack`] made `packed` of.
 pub(crate) fn unpack(packed: &[u8]) -> Result<GroupDetail, Fault> {
-    let bad = |why: &str| Fault::Unreadable(format!("packed rollouts of a group: {why}"));
+    let bytes = frame(packed)?;
+    let mut reader = Reader(&bytes);
+    let detail = reader.group().map_err(|e| bad(&e))?;
+    if reader.0.is_empty() { Ok(detail) } else { Err(bad("there is more than expected")) }
+}
+
+fn bad(why: &str) -> Fault {
+    Fault::Unreadable(format!("packed rollouts of a group: {why}"))
+}
+
+/// What is in the compressed frame.
+fn frame(packed: &[u8]) -> Result<Vec<u8>, Fault> {
     let (format, frame) = packed.split_first().ok_or_else(|| bad("empty"))?;
     if *format != FORMAT {
         return Err(bad(&format!("format {format} is unknown")));
     }
-    let bytes = zstd::decode_all(frame).map_err(|e| bad(&e.to_string()))?;
+    zstd::decode_all(frame).map_err(|e| bad(&e.to_string()))
+}
+
+/// Only the completions' texts of a packed group, in the order of its rollouts: what a list shows and searches.
+pub(crate) fn texts(packed: &[u8]) -> Result<Vec<String>, Fault> {
+    /// What of the JSON is read; the rest is skipped.
+    #[derive(Deserialize)]
+    struct Only {
+        rollouts: Vec<Text>,
+    }
+    #[derive(Deserialize)]
+    struct Text {
+        text: String,
+    }
+    let bytes = frame(packed)?;
     let mut reader = Reader(&bytes);
-    let detail = reader.group().map_err(|e| bad(&e))?;
-    if reader.0.is_empty() { Ok(detail) } else { Err(bad("there is more than expected")) }
+    let read = |reader: &mut Reader<'_>| -> Result<Only, String> {
+        let n = reader.count()?;
+        serde_json::from_slice(reader.take(n)?).map_err(|e| e.to_string())
+    };
+    let only = read(&mut reader).map_err(|e| bad(&e))?;
+    Ok(only.rollouts.into_iter().map(|r| r.text).collect())
 }
 
 /// The bytes not yet read.

@@ -66,6 +66,8 @@ pub struct RunRow {
     pub step: usize,
     /// Steps planned in all phases together.
     pub steps_planned: usize,
+    /// Warm-start steps that were really made: it may end before its last planned one.
+    pub warm_made: usize,
     /// What is being done within the step; empty when nothing was said since.
     pub progress: String,
     /// Put away.
@@ -88,6 +90,25 @@ impl RunRow {
     /// The effective config.
     pub fn config(&self) -> Result<RunConfig, serde_json::Error> {
         serde_json::from_str(&self.config_json)
+    }
+}
+
+impl RunRow {
+    /// Steps made in all phases together.
+    pub fn steps_made(&self) -> usize {
+        match self.phase {
+            Some(Phase::Grpo) => self.warm_made + self.step,
+            Some(Phase::WarmStart) => self.step,
+            None => 0,
+        }
+    }
+
+    /// Steps that all phases together will have had: a warm start that ended early takes its rest with it.
+    pub fn steps_in_all(&self) -> usize {
+        match (self.phase, self.config()) {
+            (Some(Phase::Grpo), Ok(config)) => self.warm_made + config.steps,
+            _ => self.steps_planned,
+        }
     }
 }
 
@@ -116,6 +137,7 @@ pub(crate) fn run_row(row: &SqliteRow) -> Result<RunRow, Fault> {
         },
         step: column::count(row, "step")?,
         steps_planned: column::count(row, "steps_planned")?,
+        warm_made: column::count(row, "warm_made")?,
         progress: row.try_get("progress")?,
         archived: row.try_get("archived")?,
         tags: column::from_json(row.try_get("tags")?, "tags")?,

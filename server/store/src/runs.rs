@@ -42,6 +42,8 @@ pub struct RunFilter {
     pub archived: Option<bool>,
     /// Only with this text in id, name, tags or model, whatever its case.
     pub text: Option<String>,
+    /// Only with exactly this tag.
+    pub tag: Option<String>,
     /// Only made before this one (for the next page).
     pub before: Option<RunId>,
     /// At most so many.
@@ -55,7 +57,8 @@ macro_rules! select_run {
             "select run.*, ",
             "b.phase as b_phase, b.step as b_step, b.accuracy as b_accuracy, b.ci_low as b_ci_low, b.ci_high as b_ci_high, b.n as b_n, ",
             "t.phase as t_phase, t.step as t_step, t.accuracy as t_accuracy, t.ci_low as t_ci_low, t.ci_high as t_ci_high, t.n as t_n, ",
-            "l.phase as l_phase, l.step as l_step, l.accuracy as l_accuracy, l.ci_low as l_ci_low, l.ci_high as l_ci_high, l.n as l_n ",
+            "l.phase as l_phase, l.step as l_step, l.accuracy as l_accuracy, l.ci_low as l_ci_low, l.ci_high as l_ci_high, l.n as l_n, ",
+            "coalesce((select max(w.step) from step w where w.run = run.id and w.phase = 'warm_start'), 0) as warm_made ",
             "from run left join evaluation b on b.id = run.baseline left join evaluation t on t.id = run.best ",
             "left join evaluation l on l.id = run.last ",
             $rest
@@ -78,13 +81,14 @@ impl Store {
         let rows = sqlx::query(select_run!(
             "where (?1 is null or run.state = ?1) and (?2 is null or run.archived = ?2) and (?3 is null or run.id < ?3) \
              and (?4 is null or instr(lower(run.public_id || char(10) || run.name || char(10) || run.tags || char(10) || run.model), lower(?4)) > 0) \
-             order by run.id desc limit ?5"
+             and (?6 is null or exists (select 1 from json_each(run.tags) t where t.value = ?6)) order by run.id desc limit ?5"
         ))
         .bind(filter.state.map(RunState::name))
         .bind(filter.archived)
         .bind(filter.before.map(|r| r.0))
         .bind(filter.text.as_deref())
         .bind(filter.limit.map_or(-1, int))
+        .bind(filter.tag.as_deref())
         .fetch_all(&self.readers)
         .await
         .map_err(|e| self.fault(e.into(), DOING))?;
@@ -146,7 +150,7 @@ impl Store {
     }
 }
 
-async fn create(tx: &mut SqliteConnection, new: &NewRun<'_>) -> Result<RunId, Fault> {
+pub(crate) async fn create(tx: &mut SqliteConnection, new: &NewRun<'_>) -> Result<RunId, Fault> {
     let config = column::to_json(new.config)?;
     let planned = new.config.steps.saturating_add(new.config.warm_start.steps);
     // four characters are a million ids; a taken one is answered by a longer one

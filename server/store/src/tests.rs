@@ -1,5 +1,6 @@
 //! The promises of the store, and the records they are tried with.
 
+mod lists;
 mod open;
 mod queue;
 mod record;

@@ -19,8 +19,8 @@ pub fn judge(problem: &Problem, text: &str, parse: &ParseReport, stop: StopReaso
     let calls = match (&parse.strict, &parse.lenient) {
         (Ok(calls), _) => calls,
         (Err(_), Some(_)) => return Outcome::ExtraText,
-        (Err(_), None) if text.contains(['{', '[']) => return Outcome::BadJson,
-        // a format whose failures need no brace
+        // what a call of any format begins with
+        (Err(_), None) if text.contains(['{', '[', '<', '(']) => return Outcome::BadJson,
         (Err(_), None) => return if problem.expected.is_no_call() { Outcome::BadJson } else { Outcome::NoCall },
     };
     match (problem.expected.is_no_call(), calls.is_empty()) {

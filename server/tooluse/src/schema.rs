@@ -3,14 +3,25 @@
 //! In: a tool and a call. Out: nothing, or what is wrong with its JSON path. BFCL's Python-flavoured types are read as JSON Schema's.
 //! Remote references are never followed. Whether the values answer the request is the matcher's business.
 
+mod bounded;
+
+pub use bounded::{MAX_DEPTH, MAX_SUBSCHEMAS, bounded};
+
+use jsonschema::PatternOptions;
 use serde_json::{Map, Value};
 use whetstone_domain::{Tool, ToolCall};
+
+/// Longest message about a value, in characters.
+const LONGEST_MESSAGE: usize = 300;
+/// Steps that a `pattern` may go back, and bytes that it may take compiled.
+const PATTERN_STEPS: usize = 100_000;
+const PATTERN_BYTES: usize = 1 << 20;
 
 /// Checks the arguments of `call` against the schema of `tool`; the error names the JSON path, e.g. `/unit: ...`.
 pub fn check(tool: &Tool, call: &ToolCall) -> Result<(), String> {
     let validator = validator(tool)?;
     let arguments = Value::Object(call.arguments.clone());
-    validator.validate(&arguments).map_err(|e| format!("{}: {e}", place(e.instance_path().as_str())))
+    validator.validate(&arguments).map_err(|e| format!("{}: {}", place(e.instance_path().as_str()), shortened(&e.to_string())))
 }
 
 /// Checks that the tool's own schema is one.
@@ -19,10 +30,19 @@ pub fn compiles(tool: &Tool) -> Result<(), String> {
 }
 
 fn validator(tool: &Tool) -> Result<jsonschema::Validator, String> {
-    jsonschema::options()
-        .offline()
-        .build(&json_schema(&tool.parameters))
-        .map_err(|e| format!("the schema of tool {:?} is invalid at {}: {e}", tool.name, place(e.instance_path().as_str())))
+    bounded(&tool.parameters).map_err(|reason| format!("the schema of tool {:?} {reason}", tool.name))?;
+    let patterns = PatternOptions::fancy_regex().backtrack_limit(PATTERN_STEPS).size_limit(PATTERN_BYTES);
+    jsonschema::options().offline().with_pattern_options(patterns).build(&json_schema(&tool.parameters)).map_err(|e| {
+        let place = place(e.instance_path().as_str());
+        format!("the schema of tool {:?} is invalid at {place}: {}", tool.name, shortened(&e.to_string()))
+    })
+}
+
+fn shortened(message: &str) -> String {
+    match message.char_indices().nth(LONGEST_MESSAGE) {
+        Some((end, _)) => format!("{}...", &message[..end]),
+        None => message.to_owned(),
+    }
 }
 
 fn place(path: &str) -> &str {
@@ -30,10 +50,20 @@ fn place(path: &str) -> &str {
 }
 
 /// A tool's parameters as JSON Schema proper: BFCL's type names translated (`dict`, `float`, `tuple`, `any` and the Java and
-/// JavaScript names of BFCL's `GORILLA_TO_OPENAPI`), everything else kept.
+/// JavaScript names of BFCL's `GORILLA_TO_OPENAPI`) wherever a schema may stand, OpenAPI's `nullable` and the older list form of
+/// `items` too; everything else kept.
 pub fn json_schema(parameters: &Value) -> Value {
     match parameters {
-        Value::Object(map) => Value::Object(map.iter().filter_map(keyword).collect::<Map<_, _>>()),
+        Value::Object(map) => {
+            let mut schema = map.iter().filter_map(keyword).collect::<Map<_, _>>();
+            if map.get("nullable") == Some(&Value::Bool(true))
+                && let Some(Value::String(name)) = schema.get("type")
+            {
+                let either = Value::from(vec![name.as_str(), "null"]);
+                schema.insert("type".into(), either);
+            }
+            Value::Object(schema)
+        }
         Value::Bool(_) => parameters.clone(),
         _ => Value::Object(Map::new()),
     }
@@ -42,10 +72,29 @@ pub fn json_schema(parameters: &Value) -> Value {
 fn keyword((key, value): (&String, &Value)) -> Option<(String, Value)> {
     let kept = match (key.as_str(), value) {
         ("type", Value::String(name)) => Value::from(json_type(name)?),
-        ("properties" | "patternProperties" | "$defs" | "definitions", Value::Object(map)) => {
+        ("type", Value::Array(names)) => {
+            let known: Option<Vec<&str>> = names.iter().map(|n| n.as_str().and_then(json_type)).collect();
+            Value::from(known?)
+        }
+        ("properties" | "patternProperties" | "$defs" | "definitions" | "dependentSchemas", Value::Object(map)) => {
             Value::Object(map.iter().map(|(k, v)| (k.clone(), json_schema(v))).collect())
         }
-        ("items" | "additionalProperties" | "not", schema) => json_schema(schema),
+        // a list of schemas by position has a name of its own today
+        ("items", Value::Array(list)) => return Some(("prefixItems".into(), list.iter().map(json_schema).collect())),
+        (
+            "items"
+            | "additionalProperties"
+            | "not"
+            | "if"
+            | "then"
+            | "else"
+            | "contains"
+            | "propertyNames"
+            | "additionalItems"
+            | "unevaluatedItems"
+            | "unevaluatedProperties",
+            schema,
+        ) => json_schema(schema),
         ("anyOf" | "oneOf" | "allOf" | "prefixItems", Value::Array(list)) => list.iter().map(json_schema).collect(),
         // older drafts and BFCL put a boolean on the property itself; JSON Schema wants a list on its parent
         ("required", Value::Bool(_)) => return None,
@@ -92,9 +141,47 @@ mod tests {
     }
 
     #[test]
+    fn python_types_are_translated_wherever_a_schema_may_stand() {
+        let schema = json!({"type": "dict", "properties": {
+            "either": {"type": ["dict", "null"]},
+            "open": {"type": ["string", "any"]},
+            "maybe": {"type": "float", "nullable": true},
+            "pair": {"type": "tuple", "items": [{"type": "float"}, {"type": "bool"}]},
+            "some": {"type": "list", "contains": {"type": "float"}, "not": {"contains": {"type": "dict"}}},
+            "type": {"type": "string"},
+        }});
+        let good = json!({"either": null, "open": [1], "maybe": null, "pair": [1.5, true], "some": ["a", 2], "type": "x"});
+        assert_eq!(checked(schema.clone(), good), Ok(()));
+        for (bad, path) in [
+            (json!({"either": 3}), "/either: "),
+            (json!({"maybe": "x"}), "/maybe: "),
+            (json!({"pair": [1.5, 2]}), "/pair/1: "),
+            (json!({"some": ["a"]}), "/some: "),
+            (json!({"some": [2, {}]}), "/some: "),
+            (json!({"type": 1}), "/type: "),
+        ] {
+            let error = checked(schema.clone(), bad).expect_err(path);
+            assert!(error.starts_with(path), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_catastrophic_pattern_ends_and_says_so() {
+        let schema = json!({"properties": {"a": {"type": "string", "pattern": "^(?:(a|a)*)*(?<!b)$"}}});
+        let error = checked(schema, json!({"a": format!("{}!", "a".repeat(5000))})).expect_err("no match");
+        assert!(error.starts_with("/a: "), "{error}");
+    }
+
+    #[test]
+    fn a_message_about_a_huge_value_stays_short() {
+        let error = checked(json!({"properties": {"a": {"type": "integer"}}}), json!({"a": "é".repeat(10_000)})).expect_err("a string");
+        assert!(error.starts_with("/a: ") && error.chars().count() < 400, "{}", error.len());
+    }
+
+    #[test]
     fn remote_references_and_broken_schemas_are_named_not_followed() {
         let error = checked(json!({"$ref": "https://example.invalid/s.json"}), json!({})).expect_err("remote");
-        assert!(error.starts_with("the schema of tool \"f\" is invalid"), "{error}");
+        assert!(error.starts_with("the schema of tool \"f\" is invalid: \"https://"), "{error}");
         assert!(checked(json!({"type": "object", "minProperties": -1}), json!({})).is_err());
         assert_eq!(checked(json!(null), json!({"x": 1})), Ok(()));
         let local = json!({"properties": {"a": {"$ref": "#/$defs/n"}}, "$defs": {"n": {"type": "integer"}}});

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use whetstone_domain::config::ToolUse;
-use whetstone_domain::{ConfigError, Problem, Role, StopReason, ToolCall, ToolFailure, ToolResult, Turn};
+use whetstone_domain::{ConfigError, ExpectedAnswer, Problem, Role, StopReason, ToolCall, ToolFailure, ToolResult, Turn};
 use whetstone_model::generate::{Completion, Decoder};
 use whetstone_tools::{Settings, StepCache, Toolbox};
 use whetstone_tooluse::conversation::{Conversation, Next, Transcript};
@@ -100,8 +100,7 @@ pub fn gold(policy: &Policy, problem: &Problem, tools: &ToolUse) -> Result<(Vec<
     for call in calls {
         say(&format::write(policy.format, &[call]), &mut ids, &mut mask)?;
     }
-    let answer = problem.answer.as_ref().and_then(|a| a.any_of.first());
-    let words = answer.map(|a| a.as_str().map_or_else(|| a.to_string(), str::to_owned)).unwrap_or_default();
+    let words = problem.answer.as_ref().map(ExpectedAnswer::spoken).unwrap_or_default();
     say(&words, &mut ids, &mut mask)?;
     if ids.len() > tools.max_tokens {
         let detail = format!(

@@ -70,6 +70,14 @@ pub enum TrainError {
     /// The store refused.
     #[error(transparent)]
     Store(#[from] whetstone_store::StoreError),
+    /// The program that gives the reward does not.
+    #[error("the reward program {program:?} {reason}")]
+    Reward {
+        /// Its command line.
+        program: String,
+        /// Why, a predicate.
+        reason: String,
+    },
     /// A task set cannot be used.
     #[error(transparent)]
     Tasks(#[from] whetstone_tooluse::tasks::TaskError),

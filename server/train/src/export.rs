@@ -54,7 +54,7 @@ pub fn check_logits(policy: &Policy, adapter: Option<&Adapter>) -> Result<(Vec<u
     packed.push(None, &ids);
     let hidden = policy.model.hidden(adapter, &packed)?; // [T, E]
     let last = policy.model.final_norm(&hidden.narrow(0, ids.len() - 1, 1)?.contiguous()?)?; // [1, E]
-    let logits = last.to_dtype(DType::F32)?.matmul(&policy.model.head().to_dtype(DType::F32)?.t()?)?; // [1, V]
+    let logits = policy.model.head().forward(&last)?.to_dtype(DType::F32)?; // [1, V]
     Ok((ids, logits.flatten_all()?.to_vec1()?))
 }
 

@@ -5,6 +5,7 @@
 
 pub mod advantage;
 pub mod batch;
+pub mod bench;
 pub mod checkpoint;
 pub mod converse;
 pub mod error;
@@ -16,8 +17,10 @@ pub mod optimizer;
 pub mod policy;
 pub mod pool;
 pub mod prepare;
+pub mod program;
 pub mod rng;
 pub mod rollout;
+pub mod scorer;
 pub mod step;
 pub mod trainer;
 pub mod warm_start;
@@ -27,4 +30,5 @@ pub use error::{Result, TrainError};
 pub use evaluate::evaluate;
 pub use policy::Policy;
 pub use pool::Pool;
+pub use scorer::Scorer;
 pub use trainer::{Ending, Job, train};

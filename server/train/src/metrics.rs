@@ -35,9 +35,9 @@ pub fn of_groups(groups: &[GroupRecord]) -> Metrics {
     put("completions/min_length", lengths.iter().copied().fold(f64::INFINITY, f64::min));
     put("completions/max_length", lengths.iter().copied().fold(0.0, f64::max));
     put("completions/clipped_ratio", share(rollouts.iter().filter(|r| r.stop == StopReason::Length).count()));
-    // calls of the last turn, and one for every turn before it that was answered by tools
-    let earlier = |r: &Rollout| r.turns.iter().filter(|t| t.role == Role::Tool).count();
-    let calls: usize = rollouts.iter().map(|r| earlier(r) + r.parse.strict.as_ref().map_or(0, Vec::len)).sum();
+    // where the last turn cannot be read, one for every turn before it that was answered by tools
+    let answered = |r: &Rollout| r.turns.iter().filter(|t| t.role == Role::Tool).count();
+    let calls: usize = rollouts.iter().map(|r| r.parse.strict.as_ref().map_or_else(|_| answered(r), Vec::len)).sum();
     put("tools/call_frequency", share(calls));
     for outcome in Outcome::ALL {
         put(&format!("outcome/{}", outcome.name()), share(rollouts.iter().filter(|r| r.outcome == outcome).count()));
@@ -55,6 +55,13 @@ pub fn of_groups(groups: &[GroupRecord]) -> Metrics {
     put("entropy", entropy / sampled.max(1) as f64);
     put("accuracy/train", share(rollouts.iter().filter(|r| r.outcome.is_correct()).count()));
     m
+}
+
+/// Most resident memory of this process so far, bytes; what it holds now where the system does not tell (all but Linux).
+pub fn peak_resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    kilobytes.map_or_else(resident_bytes, |kb| kb * 1024)
 }
 
 /// Resident memory of this process, bytes; 0 where the system does not tell.

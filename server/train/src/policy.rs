@@ -1,21 +1,27 @@
 //! Station *prompt*: the base model with its tokenizer and template; problems in, prompt ids out; completions to text.
 
 use rayon::prelude::*;
-use whetstone_domain::{Message, Problem, RunConfig, config::Format};
+use whetstone_domain::config::{Compute, Format};
+use whetstone_domain::{Message, Problem, RunConfig};
 use whetstone_model::transformer::Transformer;
 use whetstone_model::weights::Base;
-use whetstone_tooluse::format;
+use whetstone_tooluse::format::{self, Style};
 
 use crate::error::{Result, TrainError};
+use crate::worker::resolve_compute;
 
 /// The frozen base and the words around it.
 pub struct Policy {
-    /// Tokenizer, template, name, sha256.
+    /// Tokenizer, template, name, sha256; its weights are in `model`.
     pub base: Base,
     /// The weights, ready to run.
     pub model: Transformer,
     /// Tool format of prompts and answers.
     pub format: Format,
+    /// How prompts are worded.
+    pub style: Style,
+    /// The base's own chat template lists tools in this format.
+    pub native: bool,
     /// Tokens that end a turn.
     pub eos: Vec<u32>,
     /// Tokens that a prompt and all that follows it may have together.
@@ -24,7 +30,7 @@ pub struct Policy {
 
 impl Policy {
     /// Arranges `base` for prompts and completions of the config's lengths.
-    pub fn new(base: Base, config: &RunConfig) -> Result<Self> {
+    pub fn new(mut base: Base, config: &RunConfig) -> Result<Self> {
         let asked = config.max_prompt_tokens.saturating_add(config.max_completion_length);
         if asked > base.config.max_position_embeddings {
             return Err(TrainError::TooLong { asked, limit: base.config.max_position_embeddings });
@@ -32,14 +38,18 @@ impl Policy {
         // a conversation takes what room there is
         let longest = config.max_completion_length.max(config.tools.max_tokens);
         let positions = config.max_prompt_tokens.saturating_add(longest).min(base.config.max_position_embeddings);
-        let model = Transformer::new(&base.config, &base.weights, positions)?;
+        let bf16 = resolve_compute(config.compute) == Compute::Bf16;
+        let weights = base.take_weights();
+        let model = Transformer::new(&base.config, &weights, positions, bf16)?;
         let eos = base.config.eos_token_ids.clone();
-        Ok(Self { model, format: config.format, eos, positions, base })
+        let native = base.chat_template.lists_tools() && format::speaks(config.format, base.chat_template.source());
+        Ok(Self { model, format: config.format, style: Style::of_config(config), native, eos, positions, base })
     }
 
     /// The rendered prompt and its ids. Rendered once, tokenised once; later stations only pass ids on.
     pub fn prompt(&self, problem: &Problem) -> Result<(String, Vec<u32>)> {
-        let text = self.base.chat_template.render(&format::render(self.format, problem), true)?;
+        let prompt = format::render(self.style, self.native, problem);
+        let text = self.base.chat_template.render_with_tools(&prompt.messages, &prompt.tools, true)?;
         let ids = self.base.tokenizer.encode(&text)?;
         Ok((text, ids))
     }

@@ -26,6 +26,8 @@ pub struct Pool {
     pub items: Vec<Prepared>,
     /// Problems dropped because their prompt is too long.
     pub dropped: usize,
+    /// Easy problems are met first, pass after pass.
+    pub curriculum: bool,
 }
 
 impl Pool {
@@ -44,14 +46,19 @@ impl Pool {
         if items.is_empty() {
             return Err(TrainError::NoProblems { spec: tasks.spec, dropped, of, limit });
         }
-        Ok(Self { items, dropped })
+        Ok(Self { items, dropped, curriculum: tasks.curriculum })
     }
 
-    /// The `position`-th problem a run meets: pass after pass over the pool, each in an order of its own.
+    /// The `position`-th problem a run meets: pass after pass over the pool, each in an order of its own, by difficulty where the task
+    /// set says so.
     pub fn at(&self, seed: u64, position: usize) -> &Prepared {
         let n = self.items.len();
         let mut order: Vec<usize> = (0..n).collect();
         order.shuffle(&mut rng::at(Use::Order, seed, (position / n) as u64, 0, 0));
+        if self.curriculum {
+            // stable: equally hard ones stay shuffled
+            order.sort_by_key(|&i| self.items[i].problem.difficulty);
+        }
         &self.items[order[position % n]]
     }
 
@@ -59,6 +66,31 @@ impl Pool {
     pub fn split(mut self, n: usize) -> (Self, Self) {
         let keep = self.items.len() - n.min(self.items.len() / 2);
         let aside = self.items.split_off(keep);
-        (self, Self { items: aside, dropped: 0 })
+        (self, Self { items: aside, dropped: 0, curriculum: false })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use whetstone_tooluse::tasks::starter;
+
+    #[test]
+    fn a_curriculum_meets_easy_problems_first_and_every_problem_once_a_pass() {
+        let item = |problem: Problem| Prepared { problem, prompt: String::new(), ids: vec![1] };
+        let items: Vec<Prepared> = starter::load(false, 0, 60).into_iter().map(item).collect();
+        let mut pool = Pool { items, dropped: 0, curriculum: true };
+        let met = |pool: &Pool| (0..120).map(|i| pool.at(5, i).problem.clone()).collect::<Vec<_>>();
+        let ordered = met(&pool);
+        for pass in ordered.chunks(60) {
+            assert!(pass.is_sorted_by_key(|p| p.difficulty));
+            let mut ids: Vec<_> = pass.iter().map(|p| p.id.as_str()).collect();
+            ids.sort_unstable();
+            ids.dedup();
+            assert_eq!(ids.len(), 60);
+        }
+        assert_ne!(ordered[..60], ordered[60..], "equally hard ones come in another order");
+        pool.curriculum = false;
+        assert!(!met(&pool)[..60].is_sorted_by_key(|p| p.difficulty));
     }
 }

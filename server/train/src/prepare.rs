@@ -8,13 +8,15 @@ use std::path::Path;
 use whetstone_domain::{Problem, Role, RunConfig};
 use whetstone_model::weights::Base;
 use whetstone_tools::Toolbox;
+use whetstone_tooluse::format;
+use whetstone_tooluse::offer;
 use whetstone_tooluse::tasks::{self, LoadOptions, Refusal};
-use whetstone_tooluse::{Rewarder, format};
 
 use crate::converse;
 use crate::error::{Result, TrainError};
 use crate::policy::Policy;
 use crate::pool::Pool;
+use crate::scorer::Scorer;
 
 /// More generated problems than this are met again instead of made: by then the run has seen every phrasing.
 const MOST_GENERATED: usize = 20_000;
@@ -59,7 +61,7 @@ pub struct Report {
 
 /// Loads and tokenises what `config` names. `bfcl` is the unpacked wheel, where a spec needs it.
 pub fn prepare(config: &RunConfig, base: Base, bfcl: Option<&Path>) -> Result<(Ready, Report)> {
-    Rewarder::new(config)?; // weights of parts that the reward does not have are found before anything is loaded
+    Scorer::new(config)?; // weights of parts that the reward does not have are found before anything is loaded
     let policy = Policy::new(base, config)?;
     let learns = config.steps > 0 || config.warm_start.steps > 0;
     let (train, train_report) = if learns {
@@ -84,17 +86,13 @@ pub fn load(policy: &Policy, spec: &str, limit: Option<usize>, config: &RunConfi
     let refused = std::mem::take(&mut set.refused);
     let mut unfit = Vec::new();
     // what the generator makes runs; what somebody wrote is tried before the run begins
-    let written = !spec.trim().starts_with("starter");
-    set.problems.retain(|p| match (marker(policy, p), if written { fault(p, config) } else { None }) {
-        (Some(marker), _) => {
-            unfit.push(format!("problem {}: it contains {marker}, which ends or begins a turn for this model; take it out", p.id));
+    let written = !tasks::is_generated(spec);
+    set.problems.retain(|p| match fits(policy, p).and_then(|()| if written { runs(p, config) } else { Ok(()) }) {
+        Err(reason) => {
+            unfit.push(format!("problem {}: {reason}", p.id));
             false
         }
-        (None, Some(fault)) => {
-            unfit.push(format!("problem {}: {fault}", p.id));
-            false
-        }
-        (None, None) => true,
+        Ok(()) => true,
     });
     if let (true, Some(first)) = (set.problems.is_empty(), unfit.first()) {
         return Err(TrainError::Unfit { spec: spec.to_owned(), of: unfit.len(), first: first.clone() });
@@ -104,16 +102,27 @@ pub fn load(policy: &Policy, spec: &str, limit: Option<usize>, config: &RunConfi
     Ok((pool, Loaded { spec: spec.to_owned(), problems, dropped, limit: config.max_prompt_tokens, refused, unfit }))
 }
 
-/// A control token of the base spelt out in what the model is shown: text that could forge a turn of the conversation.
-fn marker<'a>(policy: &'a Policy, problem: &Problem) -> Option<&'a str> {
-    let tokenizer = &policy.base.tokenizer;
-    format::render(policy.format, problem).iter().find_map(|m| tokenizer.marker_in(&m.content))
+/// Whether this base can be asked a problem in this format, and offered its tools.
+fn fits(policy: &Policy, problem: &Problem) -> std::result::Result<(), String> {
+    offer::check(&problem.tools)?;
+    if let Some(marker) = marker(policy, problem) {
+        return Err(format!("it contains {marker}, which ends or begins a turn for this model; take it out"));
+    }
+    format::can_write(policy.format, problem)
 }
 
-/// Why the tools of a problem cannot run.
-fn fault(problem: &Problem, config: &RunConfig) -> Option<whetstone_tools::ToolError> {
-    let environment = problem.environment.as_ref()?;
-    Toolbox::new(environment, &problem.tools, &converse::settings(&config.tools)).err()
+/// A control token of the base spelt out in what the model is shown: text that could forge a turn of the conversation. Looked for in
+/// the problem's own words only: those of the format and of the template may hold such tokens.
+fn marker<'a>(policy: &'a Policy, problem: &Problem) -> Option<&'a str> {
+    let tokenizer = &policy.base.tokenizer;
+    let says = problem.messages.iter().find_map(|m| tokenizer.marker_in(&m.content));
+    says.or_else(|| problem.tools.iter().flat_map(format::shown).find_map(|text| tokenizer.marker_in(&text)))
+}
+
+/// Whether the tools of a problem can run, where it brings some.
+fn runs(problem: &Problem, config: &RunConfig) -> std::result::Result<(), String> {
+    let Some(environment) = &problem.environment else { return Ok(()) };
+    Toolbox::new(environment, &problem.tools, &converse::settings(&config.tools)).map(drop).map_err(|e| e.to_string())
 }
 
 /// As many problems as a run meets, so that a generated set repeats none; none (= all rows) for files.
@@ -123,7 +132,7 @@ fn train_problems(c: &RunConfig) -> Option<usize> {
     let learned =
         w.steps.saturating_mul(w.problems_per_step).saturating_add(c.steps.saturating_mul(c.problems_per_step).saturating_mul(draws));
     let wanted = learned.saturating_add(if w.steps > 0 { w.eval_problems } else { 0 });
-    c.tasks.trim().starts_with("starter").then_some(wanted.clamp(1, MOST_GENERATED))
+    tasks::is_generated(&c.tasks).then_some(wanted.clamp(1, MOST_GENERATED))
 }
 
 fn overlap(train: &Pool, held_out: &Pool) -> usize {

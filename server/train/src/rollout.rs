@@ -4,7 +4,7 @@ use whetstone_domain::{GroupClass, GroupRecord, Problem, Rollout, RunConfig, Sto
 use whetstone_model::adapter::Adapter;
 use whetstone_model::generate::{Decoder, Sampling};
 use whetstone_tooluse::conversation::judge;
-use whetstone_tooluse::{Rewarder, format, outcome};
+use whetstone_tooluse::{format, outcome};
 
 use crate::advantage::mean_std;
 use crate::converse::{Sampled, drive, room};
@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::policy::Policy;
 use crate::pool::Prepared;
 use crate::rng::{self, Use};
+use crate::scorer::Scorer;
 
 /// Samples G rollouts for every problem, [B][G]; none when `go_on` said no. `slot` numbers the first problem of the step,
 /// so that a replacement draws from streams of its own.
@@ -39,9 +40,17 @@ pub fn sample(
     Ok(Some(sampled.chunks(g).map(<[_]>::to_vec).collect()))
 }
 
-/// Scores one problem's rollouts; advantages come later, from the whole batch.
-pub fn group(policy: &Policy, rewarder: &Rewarder, problem: &Prepared, sampled: &[Sampled], index: usize) -> GroupRecord {
-    let rollouts: Vec<Rollout> = sampled.iter().enumerate().map(|(j, s)| score(policy, rewarder, problem, s, j)).collect();
+/// Scores one problem's rollouts at a 0-based step; advantages come later, from the whole batch.
+pub fn group(
+    policy: &Policy,
+    scorer: &mut Scorer,
+    step: usize,
+    problem: &Prepared,
+    sampled: &[Sampled],
+    index: usize,
+) -> Result<GroupRecord> {
+    let scored = sampled.iter().enumerate().map(|(j, s)| score(policy, scorer, step, problem, s, j));
+    let rollouts: Vec<Rollout> = scored.collect::<Result<_>>()?;
     let rewards: Vec<f64> = rollouts.iter().map(|r| r.reward.total).collect();
     let (mean, std) = mean_std(&rewards);
     let right = rollouts.iter().filter(|r| r.outcome.is_correct()).count();
@@ -51,7 +60,7 @@ pub fn group(policy: &Policy, rewarder: &Rewarder, problem: &Prepared, sampled: 
         0 => GroupClass::AllWrong,
         _ => GroupClass::Tied,
     };
-    GroupRecord {
+    Ok(GroupRecord {
         index,
         problem: problem.problem.clone(),
         prompt: problem.prompt.clone(),
@@ -60,26 +69,27 @@ pub fn group(policy: &Policy, rewarder: &Rewarder, problem: &Prepared, sampled: 
         std,
         class,
         rollouts,
-    }
+    })
 }
 
-fn score(policy: &Policy, rewarder: &Rewarder, problem: &Prepared, sampled: &Sampled, index: usize) -> Rollout {
-    let c = &sampled.completion;
+fn score(policy: &Policy, scorer: &mut Scorer, step: usize, problem: &Prepared, sampled: &Sampled, index: usize) -> Result<Rollout> {
+    let (c, problem) = (&sampled.completion, &problem.problem);
     let stop = c.stop.unwrap_or(StopReason::Length);
     let (text, parse, outcome, reward) = match &sampled.transcript {
         Some(t) => {
-            let verdict = judge::judge(&problem.problem, t);
-            (t.text.clone(), t.parse.clone(), verdict.outcome, rewarder.score_conversation(&problem.problem, &verdict))
+            let (verdict, parse) = (judge::judge(problem, t), t.all_calls());
+            let reward = scorer.score_conversation(step, problem, &t.text, &parse, &verdict)?;
+            (t.text.clone(), parse, verdict.outcome, reward)
         }
         None => {
             let text = policy.text(&c.ids);
             let parse = format::parse(policy.format, &text);
-            let outcome = outcome::judge(&problem.problem, &text, &parse, stop);
-            let reward = rewarder.score(&problem.problem, &text, &parse, outcome);
+            let outcome = outcome::judge(problem, &text, &parse, stop);
+            let reward = scorer.score(step, problem, &text, &parse, outcome)?;
             (text, parse, outcome, reward)
         }
     };
-    Rollout {
+    Ok(Rollout {
         index,
         ids: c.ids.clone(),
         pieces: c.ids.iter().map(|&id| policy.base.tokenizer.piece(id)).collect(),
@@ -94,5 +104,5 @@ fn score(policy: &Policy, rewarder: &Rewarder, problem: &Prepared, sampled: &Sam
         reward,
         advantage: 0.0,
         effective: false,
-    }
+    })
 }

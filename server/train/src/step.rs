@@ -1,5 +1,7 @@
 //! Station *update*, first half: branches in, logprobs and the adapter's gradient out, micro-batch by micro-batch.
 
+use std::time::Instant;
+
 use candle_core::Tensor;
 use whetstone_kernels::{HeadRow, head, head_backward};
 use whetstone_model::adapter::Adapter;
@@ -23,8 +25,19 @@ pub struct Scored {
     pub reference: Option<f32>,
 }
 
-/// Gradients of the adapter in its storage order (empty when nothing was scored), given `coefficients`: dL/dlogprob of
-/// each scored token. With `reference` a pass with the adapter off comes first.
+/// What an update learned from its branches.
+#[derive(Debug, Default)]
+pub struct Gradients {
+    /// Of the adapter's tensors in storage order; empty when nothing was scored.
+    pub tensors: Vec<Vec<f32>>,
+    /// Packed tokens that were read and differentiated.
+    pub tokens: usize,
+    /// Seconds of the passes up to the last block (reference pass included), and of head and backward.
+    pub seconds: [f64; 2],
+}
+
+/// Gradients of the adapter, given `coefficients`: dL/dlogprob of each scored token. With `reference` a pass with the adapter
+/// off comes first.
 pub fn gradients(
     model: &Transformer,
     adapter: &Adapter,
@@ -32,15 +45,19 @@ pub fn gradients(
     temperature: f64,
     reference: bool,
     mut coefficients: impl FnMut(&[Scored]) -> Vec<f64>,
-) -> Result<Vec<Vec<f32>>> {
-    let mut sum = Vec::new();
+) -> Result<Gradients> {
+    let mut sum = Gradients::default();
     for (branches, first) in micro_batches(branches, TOKENS_PER_MICRO_BATCH) {
         let batch = Batch::new(branches, first);
         if batch.rows.is_empty() {
             continue;
         }
+        let clock = Instant::now();
         let reference = if reference { Some(logprobs(model, None, &batch, temperature)?) } else { None };
         let pass = model.forward(Some(adapter), &batch.packed)?;
+        sum.tokens += batch.packed.ids.len();
+        sum.seconds[0] += clock.elapsed().as_secs_f64();
+        let clock = Instant::now();
         let (at, targets) = gather(&batch, model.device())?;
         let hidden = pass.hidden.index_select(&at, 0)?; // [rows, E]
         let normed = model.final_norm(&hidden)?;
@@ -58,7 +75,8 @@ pub fn gradients(
         })?;
         let d_rows = model.final_norm_backward(&d_normed, &hidden)?;
         let d_hidden = pass.hidden.zeros_like()?.index_add(&at, &d_rows, 0)?;
-        accumulate(&mut sum, flatten(&model.backward(adapter, pass, &d_hidden)?)?);
+        accumulate(&mut sum.tensors, flatten(&model.backward(pass, &d_hidden)?)?);
+        sum.seconds[1] += clock.elapsed().as_secs_f64();
     }
     Ok(sum)
 }

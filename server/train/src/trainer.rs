@@ -12,7 +12,6 @@ use whetstone_domain::{
     CheckpointRecord, EvaluationKind, EvaluationRecord, Event, GroupRecord, Phase, Prediction, RunConfig, RunState, StepRecord, stats,
 };
 use whetstone_model::adapter::Adapter;
-use whetstone_tooluse::Rewarder;
 
 use crate::advantage::advantages;
 use crate::batch::{Branch, Target};
@@ -24,6 +23,7 @@ use crate::metrics;
 use crate::optimizer::{AdamW, clip};
 use crate::policy::Policy;
 use crate::pool::{Pool, Prepared};
+use crate::scorer::Scorer;
 use crate::step::gradients;
 use crate::{rollout, warm_start};
 
@@ -70,7 +70,7 @@ pub enum Ending {
 /// Runs `job` to its end. Every event is handed to `emit`; `stop` is asked at least twice a second while tokens are made.
 pub fn train(job: Job, emit: &mut dyn FnMut(Event) -> Result<()>, stop: &mut dyn FnMut() -> bool) -> Result<Ending> {
     let config = job.config;
-    let rewarder = Rewarder::new(config)?;
+    let scorer = Scorer::new(config)?;
     let (learn, unseen) =
         if config.warm_start.steps > 0 { job.train.split(config.warm_start.eval_problems) } else { (job.train, Pool::default()) };
     let base = &job.policy.base;
@@ -86,7 +86,7 @@ pub fn train(job: Job, emit: &mut dyn FnMut(Event) -> Result<()>, stop: &mut dyn
         learn,
         unseen,
         held_out: job.held_out,
-        rewarder,
+        scorer,
         adapter: fresh,
         optimizer,
         counters,
@@ -140,7 +140,7 @@ struct Trainer<'a> {
     learn: Pool,
     unseen: Pool,
     held_out: Pool,
-    rewarder: Rewarder,
+    scorer: Scorer,
     adapter: Adapter,
     optimizer: AdamW,
     counters: Counters,
@@ -314,7 +314,7 @@ impl Trainer<'_> {
             *times.entry("time/rollout").or_default() += clock.elapsed().as_secs_f64();
             let clock = Instant::now();
             for ((&slot, problem), completions) in wanted.iter().zip(&problems).zip(&completions) {
-                let group = rollout::group(self.policy, &self.rewarder, problem, completions, slot);
+                let group = rollout::group(self.policy, &mut self.scorer, step - 1, problem, completions, slot)?;
                 match groups.get_mut(slot) {
                     Some(old) => *old = group,
                     None => groups.push(group),
@@ -356,7 +356,7 @@ impl Trainer<'_> {
             branches.push(Branch { prompt: &group.prompt_ids, completions });
         }
         let mut sums = Sums::default();
-        let mut gradients = gradients(&self.policy.model, &self.adapter, &branches, c.temperature, c.beta > 0.0, |scored| {
+        let found = gradients(&self.policy.model, &self.adapter, &branches, c.temperature, c.beta > 0.0, |scored| {
             scored
                 .iter()
                 .map(|s| {
@@ -378,6 +378,7 @@ impl Trainer<'_> {
                 .collect()
         })?;
         drop(branches);
+        let mut gradients = found.tensors;
         let norm = if gradients.is_empty() { 0.0 } else { self.update(&mut gradients, sums.loss, step, rate)? };
         for (group, on) in groups.iter_mut().zip(&effective) {
             group.rollouts.iter_mut().for_each(|r| r.effective = *on && !truncated_out(r));
@@ -393,6 +394,10 @@ impl Trainer<'_> {
             ("sampling/sampling_logp_difference/mean".into(), sums.difference / n),
             ("sampling/sampling_logp_difference/max".into(), sums.largest),
         ]);
+        if !gradients.is_empty() {
+            m.insert("time/forward".into(), found.seconds[0]);
+            m.insert("time/backward".into(), found.seconds[1]);
+        }
         if c.beta > 0.0 {
             m.insert("kl".into(), sums.kl / n);
         }

@@ -48,7 +48,7 @@ pub fn step(policy: &Policy, adapter: &Adapter, problems: &[&Prepared], tools: &
         vec![-1.0 / total; scored.len()]
     })?;
     let tokens = rows.iter().map(|r| r.prompt.len() + r.answer.len()).sum();
-    Ok((loss, tokens, gradients))
+    Ok((loss, tokens, gradients.tensors))
 }
 
 /// Mean negative logprob per answer token, without learning; none without problems.

@@ -7,6 +7,7 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use whetstone_domain::config::Compute;
 use whetstone_domain::{Event, RunConfig, RunState};
 use whetstone_store::{BlockingStore, EventWriter, RunId, RunRow};
 
@@ -17,17 +18,32 @@ use crate::trainer::{Ending, Job, Resume, train};
 /// Stack of a compute thread. The parser of model output recurses, and rayon steals jobs on top of jobs.
 const STACK_BYTES: usize = 64 << 20;
 
-/// What `threads = 0` means on this machine. Resolved once, before the config is stored.
-pub fn resolve_threads(threads: usize) -> usize {
+/// Replaces what `auto` leaves open by what it means on this machine: once, before the config is stored.
+pub fn resolve(config: &mut RunConfig) {
+    config.threads = resolve_threads(config.threads);
+    config.compute = resolve_compute(config.compute);
+}
+
+fn resolve_threads(threads: usize) -> usize {
     match threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         n => n,
     }
 }
 
+/// What `compute` means on this machine: f32 or bf16.
+pub fn resolve_compute(compute: Compute) -> Compute {
+    match compute {
+        Compute::Auto if whetstone_kernels::bf16::is_fast() => Compute::Bf16,
+        Compute::Auto => Compute::F32,
+        settled => settled,
+    }
+}
+
 /// Runs `work` on `threads` compute threads of its own.
 pub fn with_threads<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> Result<R> {
     let threads = resolve_threads(threads);
+    whetstone_kernels::memory::keep();
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .stack_size(STACK_BYTES)

@@ -1,11 +1,12 @@
 //! The OpenAPI document for people: one page, no script.
 
+use std::sync::Arc;
+
 use askama::Template;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde_json::Value;
-use utoipa::openapi::OpenApi;
 
 use crate::App;
 use crate::pages::{Frame, show, theme};
@@ -31,8 +32,7 @@ struct Page<'a> {
     operations: Vec<Operation>,
 }
 
-pub(crate) async fn page(State(app): State<App>, headers: HeaderMap, document: OpenApi) -> Result<Response, Problem> {
-    let document = serde_json::to_value(&document).map_err(|e| Problem::internal(&e))?;
+pub(crate) async fn page(State(app): State<App>, headers: HeaderMap, document: Arc<Value>) -> Result<Response, Problem> {
     show(&Page { frame: Frame::new(&app, "API", theme(&headers)), operations: operations(&document) })
 }
 

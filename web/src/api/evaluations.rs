@@ -11,8 +11,8 @@ use whetstone_domain::{EvaluationRecord, Phase};
 use whetstone_store::RunRow;
 
 use super::number;
-use crate::App;
 use crate::problem::Problem;
+use crate::{App, places};
 
 /// One evaluation in short.
 #[derive(Serialize, ToSchema)]
@@ -47,7 +47,7 @@ pub(crate) async fn list(State(app): State<App>, Path(run): Path<String>) -> Res
         phase: e.phase.name(),
         step: e.step,
         kind: json!(e.kind),
-        tasks: e.tasks,
+        tasks: places::tasks(&app, &e.tasks),
         summary: json!(e.summary),
         versus_baseline: json!(e.versus_baseline),
         kl: e.kl.map_or(Value::Null, number),
@@ -61,7 +61,8 @@ pub(crate) async fn list(State(app): State<App>, Path(run): Path<String>) -> Res
     responses((status = 200, body = Object), (status = 404, body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn show(State(app): State<App>, Path((run, evaluation)): Path<(String, String)>) -> Result<Json<Value>, Problem> {
     let run = app.run(&run).await?;
-    let found = find(&app, &run, &evaluation).await?;
+    let mut found = find(&app, &run, &evaluation).await?;
+    found.tasks = places::tasks(&app, &found.tasks);
     let before = before(&app, &run).await?;
     let turned = |to: bool| -> Vec<&str> {
         found.predictions.iter().filter(|p| p.correct == to && before.get(&p.id) == Some(&!to)).map(|p| p.id.as_str()).collect()

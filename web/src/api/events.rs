@@ -55,7 +55,7 @@ pub(crate) async fn stream(State(app): State<App>, headers: HeaderMap, query: Qu
     if after.is_some_and(|a| a < 0) {
         return Err(bad());
     }
-    let live = app.live().subscribe(); // before the backlog is read: what comes in between is in both, never in none
+    let live = app.live().subscribe().await; // before the backlog is read: what comes in between is in both, never in none
     let newest = app.store.last_event().await?;
     let mut source =
         Source { run, after: after.unwrap_or(newest), ready: VecDeque::new(), live, caught_up: false, names: BTreeMap::new(), app };

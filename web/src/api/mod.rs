@@ -2,16 +2,22 @@
 //!
 //! In: paths, queries, JSON. Out: JSON with snake_case names, units in names, ids as strings, NaN as null; errors as RFC 9457.
 
-mod adapters;
+pub(crate) mod adapters;
 mod catalogue;
 mod docs;
+mod document;
 pub(crate) mod evaluations;
 mod events;
 pub(crate) mod groups;
+mod rollouts;
 pub(crate) mod runs;
+mod task_sets;
 
-use axum::extract::State;
+use std::sync::Arc;
+
 use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Request, State};
+use axum::middleware::Next;
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::Value;
@@ -51,27 +57,35 @@ pub(crate) fn number(x: f64) -> Value {
 
 pub(crate) fn routes() -> Router<App> {
     let (router, document) = OpenApiRouter::with_openapi(Document::openapi())
-        .routes(routes!(runs::list, runs::create))
-        .routes(routes!(runs::show, runs::change, runs::remove))
-        .routes(routes!(runs::stop))
-        .routes(routes!(runs::resume))
+        .routes(routes!(runs::list::list, runs::create::create))
+        .routes(routes!(runs::view::show, runs::change::change, runs::change::remove))
+        .routes(routes!(runs::change::stop))
+        .routes(routes!(runs::change::resume))
         .routes(routes!(groups::metrics))
         .routes(routes!(groups::steps))
         .routes(routes!(groups::step))
         .routes(routes!(groups::group))
+        .routes(routes!(rollouts::list))
+        .routes(routes!(rollouts::show))
         .routes(routes!(evaluations::list))
         .routes(routes!(evaluations::show))
         .routes(routes!(adapters::list))
         .routes(routes!(adapters::download))
+        .routes(routes!(adapters::all))
         .routes(routes!(catalogue::models))
         .routes(routes!(catalogue::recipes))
-        .routes(routes!(catalogue::task_sets))
-        .merge(catalogue::upload_route())
+        .routes(routes!(task_sets::list))
+        .routes(routes!(task_sets::show))
+        .merge(task_sets::upload_route())
         .routes(routes!(events::stream))
         .split_for_parts();
-    let for_people = document.clone();
+    let document = Arc::new(document::complete(&document));
+    let (known, for_people) = (Arc::new(document::parameters(&document)), Arc::clone(&document));
     router
-        .route("/api/openapi.json", get(|| async move { Json(document) }))
+        .route_layer(axum::middleware::from_fn(move |request: Request, next: Next| {
+            document::only_known_parameters(Arc::clone(&known), request, next)
+        }))
+        .route("/api/openapi.json", get(|| async move { Json(Value::clone(&document)) }))
         .route("/api/docs", get(|state, headers| docs::page(state, headers, for_people)))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))

@@ -3,17 +3,18 @@
 use std::collections::BTreeSet;
 
 use askama::Template;
-use axum::extract::{RawQuery, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde_json::Value;
 use whetstone_store::{RunFilter, RunRow};
 
+use super::asked::Asked;
 use super::{Frame, show, theme};
 use crate::chart::Chart;
 use crate::charts::{Align, of_runs};
 use crate::problem::Problem;
-use crate::{App, words};
+use crate::{App, places, words};
 
 /// Most runs at once: more lines than this are not told apart.
 const MOST: usize = 6;
@@ -22,7 +23,6 @@ const MOST: usize = 6;
 #[template(path = "compare.html")]
 struct Page<'a> {
     frame: Frame<'a>,
-    notes: Vec<String>,
     /// (id, name, before, best)
     runs: Vec<(String, String, String, String)>,
     aligns: Vec<(&'static str, &'static str, bool)>,
@@ -35,19 +35,13 @@ struct Page<'a> {
     others: Vec<(String, String)>,
 }
 
-pub(crate) async fn page(State(app): State<App>, RawQuery(query): RawQuery, headers: HeaderMap) -> Result<Response, Problem> {
-    let (mut ids, mut align): (Vec<String>, Option<String>) = (Vec::new(), None);
-    for (key, value) in query.as_deref().unwrap_or_default().split('&').filter_map(|p| p.split_once('=')) {
-        match key {
-            // checkboxes send run=a&run=b, links runs=a,b
-            "run" | "runs" => ids.extend(value.replace("%2C", ",").split(',').filter(|v| !v.is_empty()).map(str::to_owned)),
-            "x" => align = Some(value.to_owned()),
-            _ => {}
-        }
-    }
+pub(crate) async fn page(State(app): State<App>, asked: Asked, headers: HeaderMap) -> Result<Response, Problem> {
+    // checkboxes send run=a&run=b, links runs=a,b
+    let mut ids: Vec<String> =
+        asked.all(&["run", "runs"]).flat_map(|v| v.split(',')).filter(|v| !v.is_empty()).map(str::to_owned).collect();
     let mut seen = BTreeSet::new();
     ids.retain(|id| seen.insert(id.clone()));
-    let mut notes = Vec::new();
+    let mut notes = asked.unknown(&["run", "runs", "x"]);
     if ids.len() > MOST {
         notes.push(format!("{} runs were chosen; the first {MOST} are shown, more lines could not be told apart.", ids.len()));
         ids.truncate(MOST);
@@ -59,8 +53,8 @@ pub(crate) async fn page(State(app): State<App>, RawQuery(query): RawQuery, head
             Err(p) => notes.push(p.detail),
         }
     }
-    let align = Align::of(align.as_deref());
-    let configs: Vec<Vec<(String, String)>> = runs.iter().map(config).collect();
+    let align = Align::of(asked.get("x"));
+    let configs: Vec<Vec<(String, String)>> = runs.iter().map(|r| config(&app, r)).collect();
     let keys: BTreeSet<&String> = configs.iter().flatten().map(|(k, _)| k).collect();
     let value = |c: &[(String, String)], key: &str| c.iter().find(|(k, _)| k == key).map(|(_, v)| v.clone()).unwrap_or_default();
     let all: Vec<(String, Vec<String>)> = keys.into_iter().map(|k| (k.clone(), configs.iter().map(|c| value(c, k)).collect())).collect();
@@ -69,8 +63,7 @@ pub(crate) async fn page(State(app): State<App>, RawQuery(query): RawQuery, head
     let others = app.store.runs(&RunFilter { archived: Some(false), limit: Some(50), ..RunFilter::default() }).await?;
     let chosen: Vec<&str> = runs.iter().map(|r| r.public_id.as_str()).collect();
     show(&Page {
-        frame: Frame::new(&app, "Compare", theme(&headers)),
-        notes,
+        frame: Frame::new(&app, "Compare", theme(&headers)).noting(notes),
         aligns: [("step", "steps", Align::Step), ("time", "minutes", Align::Minutes), ("rollouts", "rollouts", Align::Rollouts)]
             .map(|(key, name, a)| (key, name, a == align))
             .into(),
@@ -91,7 +84,7 @@ pub(crate) async fn page(State(app): State<App>, RawQuery(query): RawQuery, head
 }
 
 /// Keys and values of a run's config, flattened.
-fn config(run: &RunRow) -> Vec<(String, String)> {
+fn config(app: &App, run: &RunRow) -> Vec<(String, String)> {
     fn walk(value: &Value, before: &str, out: &mut Vec<(String, String)>) {
         match value {
             Value::Object(map) => {
@@ -103,6 +96,6 @@ fn config(run: &RunRow) -> Vec<(String, String)> {
         }
     }
     let mut out = Vec::new();
-    walk(&serde_json::from_str(&run.config_json).unwrap_or_default(), "", &mut out);
+    walk(&places::config(app, run), "", &mut out);
     out
 }

@@ -8,26 +8,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use askama::Template;
 use axum::Form;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
-use serde::Deserialize;
 use serde_json::{Map, Value};
 use whetstone_domain::RunConfig;
-use whetstone_tooluse::tasks::GENERATED;
 
+use super::asked::Asked;
 use super::fields::{FIELDS, Input};
 use super::{Frame, show, theme};
-use crate::launch::{Launch, effective, launch, uploads};
+use crate::launch::{Launch, effective, launch};
 use crate::problem::{FieldError, Problem};
-use crate::{App, words};
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-pub(crate) struct From {
-    recipe: Option<String>,
-    from: Option<String>,
-}
+use crate::{App, places, task_sets, words};
 
 #[derive(Template)]
 #[template(path = "launch.html")]
@@ -67,24 +59,23 @@ struct Shown {
 }
 
 /// The empty form, a recipe's, or that of an earlier run.
-pub(crate) async fn form(State(app): State<App>, Query(from): Query<From>, headers: HeaderMap) -> Result<Response, Problem> {
-    let recipe = app.recipes.iter().find(|r| from.recipe.as_deref() == Some(r.name)).or(app.recipes.first());
+pub(crate) async fn form(State(app): State<App>, asked: Asked, headers: HeaderMap) -> Result<Response, Problem> {
+    let recipe = app.recipes.iter().find(|r| asked.get("recipe") == Some(r.name)).or(app.recipes.first());
     let recipe = recipe.ok_or_else(|| Problem::internal(&"there are no recipes"))?;
     let (mut values, mut name) = (values(&recipe.config)?, String::new());
-    if let Some(id) = &from.from {
+    if let Some(id) = asked.get("from") {
         let run = app.run(id).await?;
         let config = run.config().map_err(|e| Problem::internal(&e))?;
         values = self::values(&config)?;
         name = format!("{} again", words::short(&run.name, 150));
         for key in ["tasks", "eval_tasks"] {
-            // an uploaded set is shown by its name, not by its place
-            if let Some(file) = values.get(key).and_then(|v| v.strip_prefix("file:")).and_then(|p| p.rsplit('/').next()) {
-                let shown = format!("file:{}", file.strip_suffix(".jsonl").unwrap_or(file));
-                values.insert(key.into(), shown);
+            if let Some(spec) = values.get_mut(key) {
+                *spec = places::tasks(&app, spec);
             }
         }
     }
-    page(&app, recipe.name, &values, &name, "", &fresh_key(), &[], &headers)
+    let notes = asked.unknown(&["recipe", "from"]);
+    page(&app, recipe.name, &Typed { values: &values, name: &name, tags: "", key: &fresh_key(), errors: &[], notes }, &headers)
 }
 
 /// Checks the form, or starts the run.
@@ -108,18 +99,20 @@ pub(crate) async fn start(
             }
         }
     }
-    let tags: Vec<String> = text("tags").split(',').map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()).collect();
-    let wanted = Launch { recipe: Some(recipe.name.into()), name: text("name"), tags, config };
+    let labels: Vec<String> = text("tags").split(',').map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()).collect();
+    let wanted = Launch { recipe: Some(recipe.name.into()), name: text("name"), tags: labels, config };
     let key = Some(text("key")).filter(|k| (8..=64).contains(&k.len())).unwrap_or_else(fresh_key);
     let outcome = match form.contains_key("check") {
         true => effective(&app, &wanted).map(|_| None),
         false => launch(&app, wanted.clone(), Some(&key)).await.map(Some),
     };
+    let tags = text("tags");
+    let typed = |key, errors| Typed { values: &now, name: &wanted.name, tags: &tags, key, errors, notes: Vec::new() };
     match outcome {
         Ok(Some(run)) => Ok(Redirect::to(&format!("/runs/{}", run.public_id)).into_response()),
-        Ok(None) => page(&app, recipe.name, &now, &wanted.name, &text("tags"), &key, &[], &headers),
+        Ok(None) => page(&app, recipe.name, &typed(&key, &[]), &headers),
         Err(p) if !p.errors.is_empty() => {
-            let response = page(&app, recipe.name, &now, &wanted.name, &text("tags"), &fresh_key(), &p.errors, &headers)?;
+            let response = page(&app, recipe.name, &typed(&fresh_key(), &p.errors), &headers)?;
             Ok((StatusCode::UNPROCESSABLE_ENTITY, response).into_response())
         }
         Err(p) => Err(p),
@@ -153,17 +146,18 @@ fn parse(value: &str, input: Input) -> Value {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "one form, shown from two places")]
-fn page(
-    app: &App,
-    recipe: &'static str,
-    values: &BTreeMap<String, String>,
-    name: &str,
-    tags: &str,
-    key: &str,
-    errors: &[FieldError],
-    headers: &HeaderMap,
-) -> Result<Response, Problem> {
+/// What stands in the form, and what is wrong with it.
+struct Typed<'a> {
+    values: &'a BTreeMap<String, String>,
+    name: &'a str,
+    tags: &'a str,
+    key: &'a str,
+    errors: &'a [FieldError],
+    notes: Vec<String>,
+}
+
+fn page(app: &App, recipe: &'static str, typed: &Typed<'_>, headers: &HeaderMap) -> Result<Response, Problem> {
+    let Typed { values, name, tags, key, errors, ref notes } = *typed;
     let config = app.recipes.iter().find(|r| r.name == recipe).map(|r| self::values(&r.config)).transpose()?.unwrap_or_default();
     let error = |pointer: &str| errors.iter().find(|e| e.pointer == pointer).map(|e| e.detail.clone());
     let shown = |f: &super::fields::Field| {
@@ -172,7 +166,7 @@ fn page(
             Input::Choice(all) => all.iter().map(|c| (*c).to_owned()).collect(),
             Input::Flag => vec!["false".into(), "true".into()],
             Input::Model => std::iter::once(String::new()).chain(app.models.iter().cloned()).collect(),
-            Input::Tasks => GENERATED.map(str::to_owned).into_iter().chain(uploads(app).into_iter().map(|n| format!("file:{n}"))).collect(),
+            Input::Tasks => task_sets::specs(app),
             Input::Number => Vec::new(),
         };
         let mut choices: Vec<(String, bool)> = known.into_iter().map(|c| (c.clone(), c == value)).collect();
@@ -209,7 +203,7 @@ fn page(
     let each = count("problems_per_step").saturating_mul(count("num_generations"));
     let title = "New run";
     show(&Page {
-        frame: Frame::new(app, title, theme(headers)),
+        frame: Frame::new(app, title, theme(headers)).noting(notes.clone()),
         recipes: app.recipes.iter().map(|r| (r.name, r.name == recipe)).collect(),
         recipe,
         key: key.to_owned(),

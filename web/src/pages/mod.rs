@@ -2,21 +2,30 @@
 //!
 //! One module a page: it reads the store into a plain struct that its template shows. What all pages share is the [`Frame`].
 
+mod adapters;
+pub(crate) mod asked;
+mod bar;
+mod chart_files;
 mod compare;
 mod evaluation;
 mod fields;
 mod group;
+mod labels;
 mod launch;
+mod matrix;
+mod produced;
+mod rollouts;
 mod run;
 mod runs;
 mod step;
+mod task_sets;
 
 use askama::Template;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use whetstone_store::RunRow;
 
 use crate::App;
@@ -68,16 +77,24 @@ pub(crate) struct Frame<'a> {
     pub(crate) follows: Option<&'a str>,
     /// Newest event when the page was rendered.
     pub(crate) event: i64,
+    /// What of the address could not be used, a sentence each.
+    pub(crate) notes: Vec<String>,
 }
 
 impl<'a> Frame<'a> {
     pub(crate) fn new(app: &App, title: &'a str, theme: Theme) -> Self {
-        Self { title, theme, version: app.version, follows: None, event: 0 }
+        Self { title, theme, version: app.version, follows: None, event: 0, notes: Vec::new() }
     }
 
     /// A page that goes on from event `event` of `run` (empty = all runs).
     pub(crate) fn live(self, run: &'a str, event: i64) -> Self {
         Self { follows: Some(run), event, ..self }
+    }
+
+    /// With notes on parts of the address that mean nothing.
+    pub(crate) fn noting(mut self, notes: Vec<String>) -> Self {
+        self.notes.extend(notes);
+        self
     }
 
     pub(crate) fn asset(&self, name: &str) -> String {
@@ -97,14 +114,19 @@ pub(crate) fn routes() -> Router<App> {
         .route("/runs/new", get(launch::form).post(launch::start))
         .route("/runs/latest", get(latest))
         .route("/runs/{run}", get(run::overview))
-        .route("/runs/{run}/edit", axum::routing::post(run::edit))
-        .route("/runs/{run}/{act}", axum::routing::post(run::act))
-        .route("/runs/{run}/chart/{file}", get(run::chart))
+        .route("/runs/{run}/edit", post(labels::edit))
+        .route("/runs/{run}/{act}", post(labels::act))
+        .route("/runs/{run}/chart/{file}", get(chart_files::chart))
         .route("/runs/{run}/steps/{step}", get(step::page))
         .route("/runs/{run}/groups/{group}", get(group::page))
+        .route("/runs/{run}/rollouts", get(rollouts::page))
+        .route("/runs/{run}/rollouts/{rollout}", get(rollouts::one))
         .route("/runs/{run}/evals/{evaluation}", get(evaluation::page))
+        .route("/runs/{run}/adapters", get(adapters::of_run))
+        .route("/adapters", get(adapters::page))
         .route("/compare", get(compare::page))
-        .route("/theme/{name}", axum::routing::post(set_theme))
+        .merge(task_sets::routes())
+        .route("/theme/{name}", post(set_theme))
 }
 
 async fn latest(State(app): State<App>) -> Result<Redirect, Problem> {

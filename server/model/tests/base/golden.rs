@@ -123,6 +123,7 @@ fn templates_render_as_transformers_renders_them() {
         ("{% for m in messages %}\n  {% if loop.last %}\n{{ m.role }}\n  {% endif %}\n{% endfor %}\n", "user\n"),
         ("{% for m in messages %}{% if loop.first %}{% continue %}{% endif %}{{ m.role }}{% break %}{% endfor %}", "user"),
         ("a {%- generation -%} b {%- endgeneration %} c{% if tools is not none %}T{% endif %}", "ab c"),
+        ("{{ true }} {{ none }} {{ false | string }} {{ 2.0 | string }} {{ messages[1].role | string }}", "True None False 2.0 user"),
         ("{{ bos_token + eos_token }}{{ none_such }}{{ strftime_now('%d %b %Y') }}", "<s></s>26 Jul 2024"),
         ("{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}", "2"),
     ];

@@ -6,7 +6,6 @@
 //! a mistake that a result pointed out, but they lower the reward, so that the expected calls alone earn most. A call that
 //! failed is never right. An expression is right when its result is: `4.2 * 3` and `3 * 4.2` are the same question.
 
-use whetstone_domain::config::RewardName;
 use whetstone_domain::{
     Exchange, Expected, ExpectedAnswer, ExpectedCall, Outcome, Prediction, Problem, Reward, RewardPart, Runnable, StopReason, ToolCall,
 };
@@ -14,7 +13,7 @@ use whetstone_domain::{
 use super::Transcript;
 use crate::{matching, schema};
 
-/// Parts of the reward of a conversation with their weights, whatever the run's graded reward; its strict one has `correct` alone.
+/// Parts of the reward of a conversation with their weights, whatever the run's graded reward; strict ones have `correct` alone.
 pub const WEIGHTS: [(&str, f64); 4] = [("format", 0.1), ("calls", 0.35), ("answer", 0.3), ("correct", 0.25)];
 
 /// Two results of arithmetic are the same when they differ by less than this, relative to their size.
@@ -149,9 +148,9 @@ fn last_number(text: &str) -> Option<f64> {
     Some(if minus { -number } else { number })
 }
 
-/// What a conversation earns. Making no call where one is expected earns nothing, and neither does a guess: the answer counts
+/// What a conversation earns: with `strict` nothing but being right counts. Making no call where one is expected earns nothing, and neither does a guess: the answer counts
 /// as far as the calls that lead to it were made.
-pub fn reward(name: RewardName, problem: &Problem, verdict: &Verdict) -> Reward {
+pub fn reward(strict: bool, problem: &Problem, verdict: &Verdict) -> Reward {
     let unit = |yes: bool| f64::from(u8::from(yes));
     let (expected, made) = (problem.expected.calls.len(), verdict.calls_made);
     let most = expected.max(made);
@@ -165,7 +164,7 @@ pub fn reward(name: RewardName, problem: &Problem, verdict: &Verdict) -> Reward 
         "calls" => calls,
         _ => unit(verdict.answer_right) * if expected == 0 { calls } else { verdict.calls_right as f64 / expected as f64 },
     };
-    let weights: &[(&str, f64)] = if name == RewardName::Strict { &[("correct", 1.0)] } else { &WEIGHTS };
+    let weights: &[(&str, f64)] = if strict { &[("correct", 1.0)] } else { &WEIGHTS };
     let part = |&(name, weight): &(&str, f64)| RewardPart { name: name.to_owned(), value: Some(value(name)), weight };
     let parts: Vec<RewardPart> = weights.iter().map(part).collect();
     let total = parts.iter().filter_map(|p| p.value.map(|v| v * p.weight)).sum();

@@ -49,6 +49,14 @@ pub struct Transcript {
     pub cut_short: bool,
 }
 
+impl Transcript {
+    /// Both readings of the last turn, with the calls of the turns before it in front: all that the model called.
+    pub fn all_calls(&self) -> ParseReport {
+        let with = |last: &Vec<ToolCall>| -> Vec<ToolCall> { self.exchanges.iter().map(|e| &e.call).chain(last).cloned().collect() };
+        ParseReport { strict: self.parse.strict.as_ref().map(with).map_err(Clone::clone), lenient: self.parse.lenient.as_ref().map(with) }
+    }
+}
+
 impl Conversation {
     /// A conversation of at most `most_turns` turns of the model.
     pub fn new(format: Format, most_turns: usize) -> Self {

@@ -1,5 +1,4 @@
 use serde_json::{Value, json};
-use whetstone_domain::config::RewardName;
 use whetstone_domain::{Exchange, ExpectedAnswer, Outcome, Problem, Role, ToolFailure};
 
 use super::judge::{answers, judge, predict, reward};
@@ -29,6 +28,7 @@ fn calls_are_run_and_shown_until_the_answer_is_given_in_words() {
     assert_eq!(next, Next::Done);
     assert_eq!((transcript.exchanges.len(), transcript.text.as_str(), transcript.cut_short), (3, "It is 8.", false));
     assert_eq!(transcript.exchanges[2].result.failure, Some(ToolFailure::Timeout));
+    assert_eq!(transcript.all_calls().strict.expect("words").len(), 3);
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn the_reward_rises_from_silence_to_the_right_calls_and_answer_alone() {
     let right = p.answer.as_ref().expect("an answer").any_of[0].to_string();
     let earned = |exchanges: Vec<Exchange>, text: &str| {
         let verdict = judge(&p, &transcript(exchanges, text, StopReason::Eos));
-        reward(RewardName::Dense, &p, &verdict).total
+        reward(false, &p, &verdict).total
     };
     let part = |n: usize| gold(&p).into_iter().take(n).collect::<Vec<_>>();
     let twice: Vec<Exchange> = gold(&p).into_iter().chain(gold(&p)).collect();
@@ -121,7 +121,7 @@ fn the_reward_rises_from_silence_to_the_right_calls_and_answer_alone() {
     assert!(ladder.windows(2).all(|w| w[0] < w[1]), "{ladder:?}");
     assert_eq!((ladder[0], (ladder[5] * 1e9).round() / 1e9), (0.0, 1.0), "a guess earns nothing, the right one all");
     assert!(earned(gold(&p), "{\"name\"") < earned(gold(&p), "no"));
-    let strict = |text: &str| reward(RewardName::Strict, &p, &judge(&p, &transcript(gold(&p), text, StopReason::Eos))).total;
+    let strict = |text: &str| reward(true, &p, &judge(&p, &transcript(gold(&p), text, StopReason::Eos))).total;
     assert_eq!((strict("no"), strict(&right)), (0.0, 1.0));
 }
 

@@ -1,10 +1,19 @@
 use std::time::Instant;
 
-use proptest::prelude::*;
-use serde_json::json;
-use whetstone_domain::{Expected, Matcher, Tool};
+use serde_json::{Value, json};
+use whetstone_domain::config::Format;
+use whetstone_domain::{Expected, Matcher, ParseReport};
 
+use super::super::signature::signature;
 use super::*;
+
+fn parse(text: &str) -> ParseReport {
+    super::super::parse(Format::BareJson, text)
+}
+
+fn call_share(text: &str) -> f64 {
+    super::super::call_share(Format::BareJson, text)
+}
 
 fn call(name: &str, arguments: Value) -> ToolCall {
     ToolCall { name: name.into(), arguments: arguments.as_object().cloned().unwrap_or_default() }
@@ -30,6 +39,7 @@ fn problem(messages: Vec<Message>) -> Problem {
 
 #[test]
 fn all_that_differs_between_prompts_is_in_the_last_message() {
+    let render = |problem: &Problem| render(problem, 3, signature);
     let one = render(&problem(vec![Message::new(Role::User, "Do it. ")]));
     let two = render(&problem(vec![
         Message::new(Role::System, "Be brief."),
@@ -47,13 +57,33 @@ fn all_that_differs_between_prompts_is_in_the_last_message() {
     assert!(render(&problem(vec![])).len() == 8);
 }
 
+/// Accuracies that were measured are of these very words: to change one is to measure again.
 #[test]
-fn the_worked_examples_are_in_the_format_they_teach() {
-    for (user, assistant) in EXAMPLES {
-        let calls = parse(assistant).strict.expect(assistant);
-        assert_eq!(write(&calls), assistant);
-        assert!(calls.iter().all(|c| user.contains(&format!("{{\"name\": \"{}\", ", c.name))));
-    }
+fn the_worked_examples_are_worded_as_they_were_measured() {
+    let messages = render(&problem(vec![Message::new(Role::User, "Do it.")]), 3, signature);
+    let expected = [
+        (
+            "Function: {\"name\": \"feed_cat\", \"arguments\": {\"grams\": integer}} - Feed the cat\n\
+             Request: Who painted the Mona Lisa?",
+            "[]",
+        ),
+        (
+            "Function: {\"name\": \"feed_cat\", \"arguments\": {\"grams\": integer}} - Feed the cat\n\
+             Function: {\"name\": \"photos.tag\", \"arguments\": {\"ids\": integer[], \"tag\": string, \"album\"?: \"private\"|\"shared\", \
+             \"taken\"?: string}} - Tag photos\n\
+             Request: Tag photos 12 and 40 from May 3, 2025 as sunset.",
+            "{\"name\": \"photos.tag\", \"arguments\": {\"ids\": [12, 40], \"tag\": \"sunset\", \"taken\": \"2025-05-03\"}}",
+        ),
+        (
+            "Function: {\"name\": \"brew_tea\", \"arguments\": {\"kind\": string, \"cups\"?: integer = 1}} - Brew tea\n\
+             Request: I would like some oolong, please.",
+            "{\"name\": \"brew_tea\", \"arguments\": {\"kind\": \"oolong\"}}",
+        ),
+    ];
+    let shown: Vec<_> = messages[1..7].chunks(2).map(|pair| (pair[0].content.as_str(), pair[1].content.as_str())).collect();
+    assert_eq!(shown, expected);
+    // fewer are the last ones
+    assert_eq!(render(&problem(vec![]), 1, signature)[1].content, expected[2].0);
 }
 
 #[test]
@@ -137,55 +167,5 @@ fn a_megabyte_of_hostile_text_parses_in_linear_time() {
         call_share(&text);
         // quadratic work would take hours; what is seen is a few tenths of a second
         assert!(start.elapsed().as_secs() < 10, "{unit}: {:?}", start.elapsed());
-    }
-}
-
-fn any_calls() -> impl Strategy<Value = Vec<ToolCall>> {
-    let value = prop_oneof![any::<String>().prop_map(Value::from), any::<i32>().prop_map(Value::from), any::<bool>().prop_map(Value::from)];
-    let value = prop_oneof![value.clone(), prop::collection::vec(value, 0..3).prop_map(Value::from)];
-    let arguments = prop::collection::btree_map(any::<String>(), value, 0..4);
-    let one = (any::<String>(), arguments).prop_map(|(name, a)| ToolCall { name, arguments: a.into_iter().collect() });
-    prop::collection::vec(one, 0..4)
-}
-
-fn near_call() -> impl Strategy<Value = String> {
-    let pieces = [
-        "{",
-        "}",
-        "[",
-        "]",
-        ", ",
-        ": ",
-        "\"name\"",
-        "\"arguments\"",
-        "\"f\"",
-        "\\",
-        "1",
-        "{}",
-        "{\"name\": \"f\", \"arguments\": {",
-        "é",
-        "\u{0}",
-    ];
-    prop::collection::vec(prop::sample::select(pieces.to_vec()), 0..20).prop_map(|p| p.concat())
-}
-
-proptest! {
-    #[test]
-    fn what_is_written_parses_strictly(calls in any_calls()) {
-        let text = write(&calls);
-        prop_assert_eq!(parse(&text).strict, Ok(calls));
-        prop_assert_eq!(parse_progress(&text), 1.0);
-    }
-
-    #[test]
-    fn parsing_never_panics_and_readings_agree(text in prop_oneof![any::<String>(), near_call()]) {
-        let report = parse(&text);
-        match &report.strict {
-            Ok(calls) => prop_assert_eq!(report.lenient.as_ref(), Some(calls)),
-            Err(failure) => prop_assert!(text.is_char_boundary(failure.position), "{:?}", failure),
-        }
-        for share in [parse_progress(&text), call_share(&text)] {
-            prop_assert!((0.0..=1.0).contains(&share));
-        }
     }
 }

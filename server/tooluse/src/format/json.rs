@@ -5,7 +5,7 @@
 //! nesting so that hostile text can neither overflow the stack nor cost more than linear time. RFC 8259 otherwise.
 
 use serde_json::{Map, Number, Value};
-use whetstone_domain::{ParseFailure, ToolCall};
+use whetstone_domain::ParseFailure;
 
 /// Deeper nesting than this is a failure.
 pub const MAX_DEPTH: usize = 64;
@@ -283,15 +283,6 @@ pub fn write_value(value: &Value, out: &mut String) {
         }
         scalar => out.push_str(&scalar.to_string()),
     }
-}
-
-/// `{"name": ..., "arguments": {...}}` with the spacing of `json.dumps`.
-pub fn write_call(call: &ToolCall, out: &mut String) {
-    out.push_str("{\"name\": ");
-    out.push_str(&Value::from(call.name.as_str()).to_string());
-    out.push_str(", \"arguments\": ");
-    write_value(&Value::Object(call.arguments.clone()), out);
-    out.push('}');
 }
 
 #[cfg(test)]

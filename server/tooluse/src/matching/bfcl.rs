@@ -33,25 +33,31 @@ impl ValueCheck {
 /// Verdict on all calls: counts equal, and every expected call is met by a call of its own, first come, first served.
 /// One expected call is the case of `simple_*` and `multiple`, which differ only in how the tool is found.
 pub fn check(problem: &Problem, calls: &[ToolCall]) -> Result<bool, Raised> {
+    partners(problem, calls).map(|found| found.is_some())
+}
+
+/// The call that meets each expected one, by index; none where the calls are wrong.
+pub(crate) fn partners(problem: &Problem, calls: &[ToolCall]) -> Result<Option<Vec<usize>>, Raised> {
     if calls.len() != problem.expected.calls.len() {
-        return Ok(false);
+        return Ok(None);
     }
-    let mut open: Vec<&ToolCall> = calls.iter().collect();
+    let mut open: Vec<usize> = (0..calls.len()).collect();
+    let mut partners = Vec::with_capacity(calls.len());
     for expected in &problem.expected.calls {
         let tool = tool_of(problem, &expected.name).ok_or(Raised)?;
         let mut met = None;
-        for (i, call) in open.iter().enumerate() {
-            if check_call(tool, expected, call)? {
+        for (i, &call) in open.iter().enumerate() {
+            if check_call(tool, expected, &calls[call])? {
                 met = Some(i);
                 break;
             }
         }
         match met {
-            Some(i) => open.remove(i),
-            None => return Ok(false),
-        };
+            Some(i) => partners.push(open.remove(i)),
+            None => return Ok(None),
+        }
     }
-    Ok(true)
+    Ok(Some(partners))
 }
 
 /// `simple_function_checker`.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use whetstone_domain::{Accepted, ExpectedCall, Matcher, Problem, ToolCall};
 
 use super::bfcl::{ValueCheck, check_value};
-use super::{accepted, exact_value, property, tool_of};
+use super::{accepted, exact_value, property, right_partners, tool_of};
 
 /// The judgement on one argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,8 +92,16 @@ impl Explanation {
     }
 }
 
-/// Pairs the calls and judges every argument.
+/// Pairs the calls and judges every argument. Right calls are paired as the matcher pairs them, wrong ones so that as much as
+/// possible is right.
 pub fn explain(problem: &Problem, calls: &[ToolCall]) -> Explanation {
+    if let Some(partners) = right_partners(problem, calls).filter(|p| p.len() == problem.expected.calls.len()) {
+        let pair = |(e, &p): (usize, &usize)| {
+            let arguments = judge(problem, &problem.expected.calls[e], &calls[p]);
+            CallExplanation { expected: Some(e), produced: Some(p), arguments }
+        };
+        return Explanation { calls: partners.iter().enumerate().map(pair).collect() };
+    }
     let mut open: Vec<usize> = (0..calls.len()).collect();
     let mut pairs = Vec::with_capacity(problem.expected.calls.len());
     for (e, expected) in problem.expected.calls.iter().enumerate() {
@@ -120,7 +128,8 @@ pub fn explain(problem: &Problem, calls: &[ToolCall]) -> Explanation {
     Explanation { calls: pairs }
 }
 
-fn judge(problem: &Problem, expected: &ExpectedCall, call: &ToolCall) -> Vec<ArgumentVerdict> {
+/// Verdicts on the arguments of one call, in the order of the expectation, then what nobody expected.
+pub(crate) fn judge(problem: &Problem, expected: &ExpectedCall, call: &ToolCall) -> Vec<ArgumentVerdict> {
     let mut verdicts = Vec::with_capacity(expected.arguments.len());
     for (name, accept) in &expected.arguments {
         let produced = call.arguments.get(name);

@@ -7,8 +7,8 @@ pub mod bfcl;
 mod explain;
 pub mod python;
 
-pub(crate) use explain::same_text;
 pub use explain::{ArgumentVerdict, CallExplanation, Explanation, Verdict, explain};
+pub(crate) use explain::{judge as judge_call, same_text};
 
 use serde_json::{Map, Value};
 use whetstone_domain::{Accepted, ExpectedCall, Matcher, Problem, Tool, ToolCall};
@@ -21,9 +21,15 @@ pub fn matches(problem: &Problem, calls: &[ToolCall]) -> bool {
     if problem.expected.is_no_call() {
         return calls.is_empty();
     }
+    right_partners(problem, calls).is_some()
+}
+
+/// The call that meets each expected one, by index, where the calls are right by the problem's own matcher.
+fn right_partners(problem: &Problem, calls: &[ToolCall]) -> Option<Vec<usize>> {
     match problem.matcher {
-        Matcher::Bfcl => bfcl::check(problem, calls).unwrap_or(false),
-        Matcher::BfclIrrelevance => calls.is_empty(),
+        Matcher::Bfcl => bfcl::partners(problem, calls).ok().flatten(),
+        // nothing that is expected can be met
+        Matcher::BfclIrrelevance => calls.is_empty().then(Vec::new),
         Matcher::Exact => exact(&problem.expected.calls, calls),
     }
 }
@@ -77,17 +83,28 @@ fn plain(value: &Value, property: Option<&Value>) -> Value {
 
 /// The paper's rule (arXiv 2509.04518): names and arguments equal to the first accepted values, calls in any order.
 /// Numbers are equal by value, as in JSON: 5 and 5.0 are the same, `true` and 1 are not.
-fn exact(expected: &[ExpectedCall], calls: &[ToolCall]) -> bool {
-    let mut open: Vec<&ToolCall> = calls.iter().collect();
-    // no call that keeps to one expectation keeps to a different one unless optional arguments overlap, so first come, first served,
-    // the expectations with fewest freedoms first
-    let mut order: Vec<&ExpectedCall> = expected.iter().collect();
-    order.sort_by_key(|e| e.arguments.iter().filter(|(_, a)| a.optional).count());
-    expected.len() == calls.len()
-        && order.into_iter().all(|e| {
-            let found = open.iter().position(|call| exact_call(e, call));
-            found.map(|i| open.swap_remove(i)).is_some()
-        })
+fn exact(expected: &[ExpectedCall], calls: &[ToolCall]) -> Option<Vec<usize>> {
+    // optional arguments can let a call meet several expectations, so partners are reassigned until all have one (Kuhn's algorithm)
+    let mut meets = vec![None; calls.len()];
+    let all =
+        expected.len() == calls.len() && (0..expected.len()).all(|e| assign(e, expected, calls, &mut meets, &mut vec![false; calls.len()]));
+    let call_of = |e: usize| meets.iter().position(|m| *m == Some(e));
+    all.then(|| (0..expected.len()).filter_map(call_of).collect())
+}
+
+/// Gives expectation `e` a call, moving those who hold one on where need be; `tried` are the calls already asked for it.
+fn assign(e: usize, expected: &[ExpectedCall], calls: &[ToolCall], meets: &mut [Option<usize>], tried: &mut [bool]) -> bool {
+    for (c, call) in calls.iter().enumerate() {
+        if tried[c] || !exact_call(&expected[e], call) {
+            continue;
+        }
+        tried[c] = true;
+        if meets[c].is_none_or(|holder| assign(holder, expected, calls, meets, tried)) {
+            meets[c] = Some(e);
+            return true;
+        }
+    }
+    false
 }
 
 fn exact_call(expected: &ExpectedCall, call: &ToolCall) -> bool {
@@ -121,6 +138,41 @@ pub(crate) fn accepts_itself(matcher: Matcher, tool: &Tool, key: &str, accepted:
         }
     }
     Ok(())
+}
+
+/// The problem under BFCL's matcher, accepted values turned into BFCL's lists.
+pub(crate) fn as_bfcl(problem: &Problem) -> Problem {
+    let mut out = problem.clone();
+    if problem.matcher == Matcher::Exact {
+        for call in &mut out.expected.calls {
+            let Some(tool) = tool_of(problem, &call.name) else { continue };
+            for (key, accepted) in &mut call.arguments {
+                if let Some(property) = property(tool, key) {
+                    accepted.values.iter_mut().for_each(|value| list_keys(value, property));
+                }
+            }
+        }
+    }
+    out.matcher = Matcher::Bfcl;
+    out
+}
+
+/// `{"k": v}` to `{"k": [v]}`, for an object or a list of objects.
+pub(crate) fn list_keys(value: &mut Value, property: &Value) {
+    let kind = |p: Option<&Value>| p.and_then(|p| p.get("type")).and_then(Value::as_str).and_then(python::Type::of_schema);
+    match (kind(Some(property)), value) {
+        (Some(python::Type::Dict), Value::Object(map)) => {
+            for (_, v) in map.iter_mut() {
+                *v = Value::Array(vec![v.take()]);
+            }
+        }
+        (Some(python::Type::List), Value::Array(items)) if kind(property.get("items")) == Some(python::Type::Dict) => {
+            for item in items.iter_mut() {
+                list_keys(item, &serde_json::json!({"type": "object"}));
+            }
+        }
+        _ => {}
+    }
 }
 
 /// The offered tool of this name.

@@ -145,6 +145,38 @@ fn exact_compares_as_json_to_the_first_value() {
     assert!(!matches(&p, &[first]));
 }
 
+/// Microsoft or Apple is accepted for the first, so the fewest-wrong pairing would leave the second without a partner.
+#[test]
+fn right_calls_are_explained_as_right_whoever_their_partner_could_be() {
+    let p = problem(
+        json!({"properties": {"a": {"type": "string"}, "b": {"type": "string"}}, "required": ["a"]}),
+        &[json!({"a": ["x", "y"], "b": ["z", ""]}), json!({"a": ["y"], "b": ["z", ""]})],
+    );
+    let calls = [call("f", json!({"a": "x"})), call("f", json!({"a": "y", "b": "z"}))];
+    assert!(matches(&p, &calls));
+    let explanation = explain(&p, &calls);
+    assert!(explanation.calls.iter().flat_map(|c| &c.arguments).all(|a| matches!(a.verdict, Verdict::Right | Verdict::LeftOut)));
+}
+
+#[test]
+fn exact_finds_partners_whatever_the_order() {
+    let mut p = problem(json!({}), &[json!({"a": [1], "b": [2, ""]}), json!({"a": [1], "c": [3, ""]})]);
+    p.matcher = Matcher::Exact;
+    let (bare, full) = (call("f", json!({"a": 1})), call("f", json!({"a": 1, "b": 2})));
+    assert!(matches(&p, &[bare.clone(), full.clone()]) && matches(&p, &[full.clone(), bare.clone()]));
+    assert!(matches(&p, &[bare.clone(), bare]) && !matches(&p, &[full.clone(), full]));
+}
+
+/// A model that writes a look-alike letter calls a tool that does not exist, whatever the page shows.
+#[test]
+fn a_look_alike_letter_in_an_answer_is_another_tool() {
+    let p = problem(json!({"properties": {"a": {"type": "integer"}}}), &[json!({"a": [1]})]);
+    let mut q = p.clone();
+    q.tools[0].name = "fac".into();
+    q.expected.calls[0].name = "fac".into();
+    assert!(matches(&q, &[call("fac", json!({"a": 1}))]) && !matches(&q, &[call("f\u{430}c", json!({"a": 1}))]));
+}
+
 #[test]
 fn an_explanation_says_type_not_wrong_and_names_missing_and_surplus() {
     let p = problem(

@@ -1,38 +1,60 @@
 //! Station *reward*: what a rollout earns, part by part, raw, so that it can be weighed again without a model.
 //!
-//! In: a problem, the text with both readings, and its outcome. Out: the raw parts, their weights and the total.
-//! Three rewards, one file each. What they share is abstention: where no call is expected, making none earns everything and any
-//! call nothing; where one is expected, making none earns nothing. So no row is ever free, whatever a model always does.
+//! In: a problem, the text with both readings, and its outcome. Out: the raw parts, their weights and the total, and why in words.
+//! One file a reward. No row is ever free, whatever a model always does: where no call is expected, making none earns the maximum
+//! and any call the least; where one is expected, making none never earns more than an attempt. Runs no programs.
 
+mod compose;
 pub mod dense;
+mod explain;
+mod pairs;
 pub mod paper;
+pub mod shaping;
 pub mod similarity;
+pub mod simrl;
 pub mod strict;
+pub mod toolrl;
 
-use std::collections::BTreeMap;
+pub(crate) use explain::of_argument as argument_words;
+pub use explain::{ExplainedPart, ExplainedReward};
 
 use whetstone_domain::{
     ConfigError, Outcome, ParseReport, Problem, Reward, RewardPart, RunConfig,
-    config::{ArgDenominator, Format, RewardName},
+    config::{ArgDenominator, Format, RewardName, ToolrlGrading, Weight},
 };
 
 use crate::conversation::judge;
+use shaping::Shaping;
 
 /// Name of the part that stands alone on problems without an expected call.
 pub const NO_CALL: &str = "no_call";
+/// Name of that part in a composition.
+pub const ABSTENTION: &str = "abstention";
 
-/// Part names of a reward, in the order of its definition, with its own weights.
-pub fn weights(name: RewardName) -> &'static [(&'static str, f64)] {
+/// Part names of a built-in reward, in the order of its definition, with its own weights; none for other rewards.
+pub fn weights(name: &RewardName) -> &'static [(&'static str, f64)] {
     match name {
         RewardName::Dense => &dense::WEIGHTS,
         RewardName::Paper => &paper::WEIGHTS,
-        RewardName::Strict => &strict::WEIGHTS,
+        RewardName::Strict | RewardName::BfclAst => &strict::WEIGHTS,
+        RewardName::Simrl => &simrl::WEIGHTS,
+        RewardName::Toolrl => &toolrl::WEIGHTS,
+        RewardName::Composition | RewardName::File(_) | RewardName::Command(_) => &[],
     }
 }
 
-/// Part names of a reward, in the order of its definition.
-pub fn part_names(name: RewardName) -> Vec<&'static str> {
+/// Part names of a built-in reward, in the order of its definition.
+pub fn part_names(name: &RewardName) -> Vec<&'static str> {
     weights(name).iter().map(|&(part, _)| part).collect()
+}
+
+/// True for rewards that must climb at every rung of the audit's ladder.
+pub fn is_graded(config: &RunConfig) -> bool {
+    match config.reward {
+        RewardName::Dense => config.reward_weights.is_empty(),
+        RewardName::Toolrl => config.toolrl_grading == ToolrlGrading::Refined,
+        _ => false,
+    }
 }
 
 /// Everything a reward may look at.
@@ -55,66 +77,130 @@ impl Scored<'_> {
     }
 }
 
+/// What a summand is made of.
+#[derive(Debug, Clone, PartialEq)]
+enum Source {
+    /// A part of a built-in reward.
+    Part(RewardName, &'static str),
+    /// A built-in reward with its own weights.
+    Total(RewardName),
+    /// What a text costs for how it is written.
+    Shaping(Shaping),
+    /// 1 or 0 where no call is expected, nothing elsewhere.
+    Abstention,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Summand {
+    name: String,
+    source: Source,
+    weight: Weight,
+}
+
 /// One reward with the weights of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rewarder {
-    name: RewardName,
     format: Format,
     arg_denominator: ArgDenominator,
-    weights: Vec<(&'static str, f64)>,
+    toolrl_grading: ToolrlGrading,
+    summands: Vec<Summand>,
+    /// Nothing but being right counts.
+    strict: bool,
+    step: usize,
 }
 
 impl Rewarder {
-    /// The reward of a run. Weights for parts that the reward does not have are refused.
+    /// The reward of a run, at its first step. Weights for parts that the reward does not have are refused, and so are rewards that
+    /// are not made of parts (`command:`).
     pub fn new(config: &RunConfig) -> Result<Self, ConfigError> {
-        let mut own = weights(config.reward).to_vec();
-        override_weights(&mut own, &config.reward_weights)?;
-        Ok(Self { name: config.reward, format: config.format, arg_denominator: config.arg_denominator, weights: own })
+        let mut summands = match &config.reward {
+            RewardName::Command(_) => {
+                let detail = "is a program; this place can only use rewards that are made of parts".into();
+                return Err(ConfigError { pointer: "reward".into(), detail });
+            }
+            composed if composed.is_composed() => compose::summands(config.composition.as_ref())?,
+            name => own(name),
+        };
+        compose::override_weights(&mut summands, &config.reward_weights)?;
+        let (arg_denominator, toolrl_grading) = (config.arg_denominator, config.toolrl_grading);
+        let strict = matches!(config.reward, RewardName::Strict | RewardName::BfclAst);
+        Ok(Self { format: config.format, arg_denominator, toolrl_grading, summands, strict, step: 0 })
+    }
+
+    /// The same reward with the weights of a 0-based GRPO step.
+    pub fn at(&self, step: usize) -> Self {
+        Self { step, ..self.clone() }
     }
 
     /// What a conversation earns; its parts and weights are [`judge::WEIGHTS`], whatever the weights of single answers.
     pub fn score_conversation(&self, problem: &Problem, verdict: &judge::Verdict) -> Reward {
-        judge::reward(self.name, problem, verdict)
+        judge::reward(self.strict, problem, verdict)
     }
 
     /// What this text earns.
     pub fn score(&self, problem: &Problem, text: &str, parse: &ParseReport, outcome: Outcome) -> Reward {
         let scored = Scored { problem, text, parse, outcome };
-        let value = |part: &str| {
-            if problem.expected.is_no_call() && self.name != RewardName::Strict {
-                return (part == NO_CALL).then(|| f64::from(u8::from(scored.refuses())));
-            }
-            match self.name {
-                RewardName::Strict => strict::value(&scored),
-                _ if part == NO_CALL => None,
-                // an expected call that was not made earns nothing, however valid the JSON
-                _ if scored.refuses() => Some(0.0),
-                RewardName::Dense => dense::value(self.format, &scored, part),
-                RewardName::Paper => paper::value(self.arg_denominator, &scored, part),
-            }
-        };
-        let part = |&(name, weight): &(&str, f64)| RewardPart { name: name.to_owned(), value: value(name), weight };
-        let parts: Vec<RewardPart> = self.weights.iter().map(part).collect();
+        let part = |s: &Summand| RewardPart { name: s.name.clone(), value: self.value(&s.source, &scored), weight: s.weight.at(self.step) };
+        let parts: Vec<RewardPart> = self.summands.iter().map(part).collect();
         let total = parts.iter().filter_map(|p| p.value.map(|v| v * p.weight)).sum();
         Reward { total, parts }
     }
-}
 
-fn override_weights(own: &mut [(&'static str, f64)], given: &BTreeMap<String, f64>) -> Result<(), ConfigError> {
-    for (name, &weight) in given {
-        let pointer = format!("reward_weights.{name}");
-        let known = own.iter().map(|&(part, _)| part).collect::<Vec<_>>().join(", ");
-        let Some(slot) = own.iter_mut().find(|(part, _)| part == name) else {
-            return Err(ConfigError { pointer, detail: format!("is no part of this reward; its parts are {known}") });
-        };
-        if !weight.is_finite() {
-            return Err(ConfigError { pointer, detail: "must be a finite number".into() });
-        }
-        slot.1 = weight;
+    /// What this text earns, and why, part by part.
+    pub fn explain(&self, problem: &Problem, text: &str, parse: &ParseReport, outcome: Outcome) -> ExplainedReward {
+        let Reward { total, parts } = self.score(problem, text, parse, outcome);
+        let scored = Scored { problem, text, parse, outcome };
+        let explained = parts.into_iter().zip(&self.summands).map(|(part, summand)| ExplainedPart {
+            why: explain::why(&summand.source, &scored, part.value),
+            name: part.name,
+            value: part.value,
+            weight: part.weight,
+        });
+        ExplainedReward { total, parts: explained.collect() }
     }
-    Ok(())
+
+    fn value(&self, source: &Source, scored: &Scored<'_>) -> Option<f64> {
+        match source {
+            Source::Part(name, part) => self.part(name, part, scored),
+            Source::Total(name) => {
+                let all = weights(name).iter();
+                Some(all.filter_map(|(part, weight)| self.part(name, part, scored).map(|v| v * weight)).sum())
+            }
+            Source::Shaping(shaping) => Some(shaping.value(scored)),
+            Source::Abstention => scored.problem.expected.is_no_call().then(|| f64::from(u8::from(scored.refuses()))),
+        }
+    }
+
+    /// Raw value of a part of a built-in reward; none where it does not apply to the problem.
+    fn part(&self, name: &RewardName, part: &str, scored: &Scored<'_>) -> Option<f64> {
+        match name {
+            RewardName::Strict => Some(strict::value(scored)),
+            RewardName::BfclAst => Some(strict::bfcl_ast(scored)),
+            RewardName::Simrl => Some(simrl::value(scored)),
+            RewardName::Toolrl => Some(toolrl::value(self.toolrl_grading, scored, part)),
+            _ if scored.problem.expected.is_no_call() => (part == NO_CALL).then(|| f64::from(u8::from(scored.refuses()))),
+            _ if part == NO_CALL => None,
+            // an expected call that was not made earns nothing, however valid the JSON
+            _ if scored.refuses() => Some(0.0),
+            RewardName::Dense => dense::value(self.format, scored, part),
+            RewardName::Paper => paper::value(self.arg_denominator, scored, part),
+            RewardName::Composition | RewardName::File(_) | RewardName::Command(_) => None,
+        }
+    }
 }
 
+fn own(name: &RewardName) -> Vec<Summand> {
+    let summand = |&(part, weight): &(&'static str, f64)| Summand {
+        name: part.to_owned(),
+        source: Source::Part(name.clone(), part),
+        weight: Weight::Constant(weight),
+    };
+    weights(name).iter().map(summand).collect()
+}
+
+#[cfg(test)]
+#[path = "more_tests.rs"]
+mod more_tests;
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;

@@ -14,14 +14,14 @@ fn problems() -> Vec<Problem> {
     problems
 }
 
-fn score(name: RewardName, problem: &Problem, text: &str, stop: StopReason) -> Reward {
-    let rewarder = Rewarder::new(&RunConfig { reward: name, ..RunConfig::default() }).expect("own weights");
+fn score(name: &RewardName, problem: &Problem, text: &str, stop: StopReason) -> Reward {
+    let rewarder = Rewarder::new(&RunConfig { reward: name.clone(), ..RunConfig::default() }).expect("own weights");
     let parse = format::parse(Format::BareJson, text);
     let outcome = outcome::judge(problem, text, &parse, stop);
     rewarder.score(problem, text, &parse, outcome)
 }
 
-fn total(name: RewardName, problem: &Problem, text: &str) -> f64 {
+fn total(name: &RewardName, problem: &Problem, text: &str) -> f64 {
     let reward = score(name, problem, text, StopReason::Eos);
     for part in &reward.parts {
         assert!(part.value.is_none_or(|v| (0.0..=1.0).contains(&v)), "{part:?} for {text}");
@@ -97,7 +97,7 @@ fn wrong_texts(problem: &Problem) -> Vec<String> {
 fn the_right_answer_is_the_only_maximum() {
     for problem in problems() {
         let gold = write(&matching::canonical(&problem));
-        for name in ALL {
+        for name in &ALL {
             let best = total(name, &problem, &gold);
             assert!((best - 1.0).abs() < 1e-12, "{name:?} {} {gold}: {best}", problem.id);
             for text in wrong_texts(&problem) {
@@ -140,15 +140,15 @@ fn dense_climbs_from_garbage_to_gold() {
             write(&near),
             text.clone(),
         ];
-        let earned: Vec<f64> = ladder.iter().map(|t| total(DENSE, problem, t)).collect();
+        let earned: Vec<f64> = ladder.iter().map(|t| total(&DENSE, problem, t)).collect();
         let single = gold[0].arguments.len() == 1;
         for (i, pair) in earned.windows(2).enumerate() {
             // with one argument, the near miss is the junk
             assert!(pair[0] < pair[1] || (single && i == 6), "{}: {:?} -> {:?}: {earned:?}", problem.id, ladder[i], ladder[i + 1]);
         }
         // prose around the right call earns less than the call alone, and more than a wrong call
-        let prose = total(DENSE, problem, &format!("Here you are: {text}"));
-        assert!(prose > total(DENSE, problem, &write(&renamed(&gold))) && prose < earned[8]);
+        let prose = total(&DENSE, problem, &format!("Here you are: {text}"));
+        assert!(prose > total(&DENSE, problem, &write(&renamed(&gold))) && prose < earned[8]);
     }
 }
 
@@ -166,17 +166,17 @@ fn partial_credit_for_likeness_stays_below_an_exact_value() {
     let mut far = gold.clone();
     far[0].arguments.insert(key, json!("\u{2603}"));
     let values = |calls: &[ToolCall]| {
-        let reward = score(DENSE, &problem, &write(calls), StopReason::Eos);
+        let reward = score(&DENSE, &problem, &write(calls), StopReason::Eos);
         reward.parts.into_iter().find(|p| p.name == "values").and_then(|p| p.value).expect("applies")
     };
     assert!(values(&far) < values(&near) && values(&near) < values(&gold));
-    assert!(total(DENSE, &problem, &write(&near)) < 1.0 - 0.25);
+    assert!(total(&DENSE, &problem, &write(&near)) < 1.0 - 0.25);
 }
 
 #[test]
 fn abstention_earns_everything_or_nothing_and_no_row_is_free() {
     for problem in problems() {
-        for name in ALL {
+        for name in &ALL {
             for refusal in ["[]", "None of these tools fits.", ""] {
                 let earned = total(name, &problem, refusal);
                 assert_eq!(earned, f64::from(u8::from(problem.expected.is_no_call())), "{name:?} {} {refusal:?}", problem.id);
@@ -197,11 +197,11 @@ fn abstention_earns_everything_or_nothing_and_no_row_is_free() {
 fn a_cut_off_text_gets_no_credit_for_validity() {
     let problem = problems().into_iter().find(|p| !p.expected.is_no_call()).expect("most expect a call");
     let gold = write(&matching::canonical(&problem));
-    let reward = score(DENSE, &problem, &gold, StopReason::Length);
+    let reward = score(&DENSE, &problem, &gold, StopReason::Length);
     for part in ["marker", "parse_progress", "only_json", "correct"] {
         assert!(reward.parts.iter().any(|p| p.name == part && p.value == Some(0.0)), "{part}");
     }
-    assert_eq!(score(RewardName::Paper, &problem, &gold, StopReason::Length).total, 0.0);
+    assert_eq!(score(&RewardName::Paper, &problem, &gold, StopReason::Length).total, 0.0);
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn paper_gives_what_the_paper_gives() {
     };
     let one = problem(2);
     let gold = matching::canonical(&one);
-    let paper = |text: &str| total(RewardName::Paper, &one, text);
+    let paper = |text: &str| total(&RewardName::Paper, &one, text);
     assert_eq!(paper(&write(&bare(&gold))), 0.5);
     assert_eq!(paper(&write(&junk(&gold))), 0.5);
     assert_eq!(paper(&write(&renamed(&gold))), 0.125);
@@ -241,18 +241,18 @@ fn paper_gives_what_the_paper_gives() {
 #[test]
 fn degenerate_policies_stay_far_below_gold() {
     let problems = problems();
-    let mean = |name: RewardName, policy: &dyn Fn(&Problem) -> String| {
+    let mean = |name: &RewardName, policy: &dyn Fn(&Problem) -> String| {
         problems.iter().map(|p| total(name, p, &policy(p))).sum::<f64>() / problems.len() as f64
     };
     let first_tool = |p: &Problem| write(&[ToolCall { name: p.tools[0].name.clone(), arguments: Default::default() }]);
     let abstain = |_: &Problem| "[]".to_owned();
     let right_names = |p: &Problem| write(&bare(&matching::canonical(p)));
     let gold = |p: &Problem| write(&matching::canonical(p));
-    for name in ALL {
+    for name in &ALL {
         let [a, f, r, g] = [mean(name, &abstain), mean(name, &first_tool), mean(name, &right_names), mean(name, &gold)];
         assert!(a < 0.2 && f < 0.5 && f < r && r < 0.7 && (g - 1.0).abs() < 1e-9, "{name:?}: {a} {f} {r} {g}");
     }
-    for name in GRADED {
+    for name in &GRADED {
         assert!(mean(name, &abstain) < mean(name, &first_tool), "{name:?}: silence must not pay best");
     }
 }
@@ -264,7 +264,7 @@ fn weights_can_be_replaced_by_known_names_only() {
     let rewarder = Rewarder::new(&config("values", 2.0)).expect("known");
     let reward = rewarder.score(problem, "x", &format::parse(Format::BareJson, "x"), Outcome::NoCall);
     assert!(reward.parts.iter().any(|p| p.name == "values" && p.weight == 2.0));
-    assert_eq!(reward.parts.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(), part_names(DENSE));
+    assert_eq!(reward.parts.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(), part_names(&DENSE));
     let error = Rewarder::new(&config("valuez", 2.0)).expect_err("unknown");
     assert_eq!(error.pointer, "reward_weights.valuez");
     assert!(error.detail.contains("marker") && error.detail.contains("no_call"), "{error}");
@@ -273,10 +273,10 @@ fn weights_can_be_replaced_by_known_names_only() {
 
 #[test]
 fn weights_sum_to_one_and_values_weigh_most() {
-    for name in ALL {
+    for name in &ALL {
         let sum: f64 = weights(name).iter().filter(|(part, _)| *part != NO_CALL).map(|(_, w)| w).sum();
         assert!((sum - 1.0).abs() < 1e-12, "{name:?}");
     }
-    let values = weights(DENSE).iter().find(|(part, _)| *part == "values").map(|(_, w)| *w);
-    assert!(weights(DENSE).iter().all(|(part, w)| Some(*w) <= values || *part == NO_CALL));
+    let values = weights(&DENSE).iter().find(|(part, _)| *part == "values").map(|(_, w)| *w);
+    assert!(weights(&DENSE).iter().all(|(part, w)| Some(*w) <= values || *part == NO_CALL));
 }

@@ -1,6 +1,6 @@
 //! Our own task files: one problem per line, in JSON that a person can write.
 //!
-//! In: a file. Out: its problems, or per bad row the field and the reason. A problem that nobody could solve (an expected call its own
+//! In: a row. Out: its problem, or the field that is wrong and the reason. A problem that nobody could solve (an expected call its own
 //! matcher refuses) is a bad row. One format, all of it here:
 //!
 //! ```json
@@ -14,44 +14,34 @@
 //! `{"any_of": [values], "optional": may it be left out}`. `matcher` is `bfcl` (default) or `exact`; it, `domain` and `difficulty`
 //! may be left out. Unknown fields are refused. `environment` and `answer`, for tools that run, are described in `running.rs`.
 
-use std::path::Path;
-
 use serde_json::{Map, Value};
 use whetstone_domain::{Accepted, Expected, ExpectedCall, Matcher, Message, Problem, Role, Tool};
 
-use super::{Refusal, Row, TaskError, lines, running};
+use super::running;
 use crate::format::json::{DuplicateKeys, Reader};
-use crate::matching::{self, python::Type};
+use crate::matching;
 use crate::schema;
 
-type Bad = (String, String);
+/// A field and what is wrong with it.
+pub(super) type Bad = (String, String);
 
-fn bad<T>(field: impl Into<String>, reason: impl Into<String>) -> Result<T, Bad> {
+pub(super) fn bad<T>(field: impl Into<String>, reason: impl Into<String>) -> Result<T, Bad> {
     Err((field.into(), reason.into()))
 }
 
-/// Reads a task file.
-pub(crate) fn read(path: &Path) -> Result<Vec<Result<Row, Refusal>>, TaskError> {
-    let file = path.display().to_string();
-    let mut rows = Vec::new();
-    lines::for_each(path, |line, text| {
-        let problem = text.map_err(|reason| ("row".into(), reason)).and_then(parse_row);
-        rows.push(match problem {
-            Ok(problem) => Ok(Row { file: file.clone(), line, problem }),
-            Err((field, reason)) => Err(Refusal { file: file.clone(), line, field, reason }),
-        });
-    })?;
-    Ok(rows)
-}
-
-/// One line as a problem, or the field that is wrong and why.
-pub fn parse_row(text: &str) -> Result<Problem, (String, String)> {
+/// One line as JSON that is text throughout.
+pub(super) fn value(text: &str) -> Result<Value, Bad> {
     let mut reader = Reader::at(text, 0, DuplicateKeys::Refuse);
     let value = reader.value(0).map_err(|e| ("row".into(), format!("is no JSON, byte {}: {}", e.position, e.reason)))?;
     if reader.peek().is_some() {
         return bad("row", format!("has text after the JSON, byte {}", reader.position()));
     }
     no_nul(&value, "row")?;
+    Ok(value)
+}
+
+/// A row as a problem, or the field that is wrong and why.
+pub(super) fn problem(value: Value) -> Result<Problem, Bad> {
     let mut row = object(value, "row")?;
     known(&row, "", &["id", "messages", "tools", "expected", "matcher", "domain", "difficulty", "environment", "answer"])?;
     let id = string(row.remove("id"), "id")?;
@@ -87,7 +77,7 @@ pub fn parse_row(text: &str) -> Result<Problem, (String, String)> {
     solvable(problem)
 }
 
-fn object(value: Value, field: &str) -> Result<Map<String, Value>, Bad> {
+pub(super) fn object(value: Value, field: &str) -> Result<Map<String, Value>, Bad> {
     match value {
         Value::Object(map) => Ok(map),
         _ => bad(field, "must be a JSON object"),
@@ -118,7 +108,7 @@ fn known(map: &Map<String, Value>, field: &str, keys: &[&str]) -> Result<(), Bad
     }
 }
 
-fn plain_name(name: &str, field: &str) -> Result<(), Bad> {
+pub(super) fn plain_name(name: &str, field: &str) -> Result<(), Bad> {
     match name {
         _ if name.trim().is_empty() => bad(field, "is empty"),
         _ if name.len() > 256 => bad(field, "is longer than 256 bytes"),
@@ -153,7 +143,7 @@ fn message(value: Value, field: &str) -> Result<Message, Bad> {
     Ok(Message::new(role, string(map.remove("content"), &format!("{field}.content"))?))
 }
 
-fn tool(value: Value, field: &str) -> Result<Tool, Bad> {
+pub(super) fn tool(value: Value, field: &str) -> Result<Tool, Bad> {
     let mut map = object(value, field)?;
     known(&map, field, &["name", "description", "parameters"])?;
     let name = string(map.remove("name"), &format!("{field}.name"))?;
@@ -232,7 +222,7 @@ fn accepted(value: Value, field: &str) -> Result<Accepted, Bad> {
 }
 
 /// Checks that the problem hangs together, and turns accepted objects into BFCL's lists per key where BFCL's matcher will read them.
-fn solvable(mut problem: Problem) -> Result<Problem, Bad> {
+pub(super) fn solvable(mut problem: Problem) -> Result<Problem, Bad> {
     match problem.messages.last() {
         Some(last) if last.role == Role::User && !last.content.trim().is_empty() => {}
         Some(_) => return bad("messages", "must end with a user message that is not empty"),
@@ -260,7 +250,7 @@ fn solvable(mut problem: Problem) -> Result<Problem, Bad> {
             let at = format!("{field}.arguments.{key}");
             let Some(property) = matching::property(tool, key) else { return bad(at, "is no argument of the tool") };
             if problem.matcher == Matcher::Bfcl {
-                accepted.values.iter_mut().for_each(|value| list_keys(value, property));
+                accepted.values.iter_mut().for_each(|value| matching::list_keys(value, property));
             }
             matching::accepts_itself(problem.matcher, tool, key, accepted).map_err(|reason| (at, reason))?;
         }
@@ -269,23 +259,5 @@ fn solvable(mut problem: Problem) -> Result<Problem, Bad> {
     match matching::matches(&problem, &matching::canonical(&problem)) {
         true => Ok(problem),
         false => bad("expected", "does not pass its own matcher"),
-    }
-}
-
-/// `{"k": v}` to `{"k": [v]}`, for an object or a list of objects.
-fn list_keys(value: &mut Value, property: &Value) {
-    let kind = |p: Option<&Value>| p.and_then(|p| p.get("type")).and_then(Value::as_str).and_then(Type::of_schema);
-    match (kind(Some(property)), value) {
-        (Some(Type::Dict), Value::Object(map)) => {
-            for (_, v) in map.iter_mut() {
-                *v = Value::Array(vec![v.take()]);
-            }
-        }
-        (Some(Type::List), Value::Array(items)) if kind(property.get("items")) == Some(Type::Dict) => {
-            for item in items.iter_mut() {
-                list_keys(item, &serde_json::json!({"type": "object"}));
-            }
-        }
-        _ => {}
     }
 }

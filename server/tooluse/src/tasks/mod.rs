@@ -1,13 +1,19 @@
-//! Station *problem*: task sets by spec, from our own generator, JSONL files or BFCL.
+//! Station *problem*: task sets by spec, from our own generator, JSONL files of several formats or BFCL.
 //!
-//! In: a spec such as `starter`, `starter:held-out`, `file:PATH`, `bfcl:CATEGORY`. Out: problems, and the rows that were refused
+//! In: a spec such as `starter`, `file:PATH`, `bfcl:CATEGORY`, a mix of them ([`spec`]). Out: problems, and the rows that were refused
 //! with file, line, field and reason. Reads files, downloads nothing.
 
 pub mod bfcl;
+mod file;
+mod foreign;
 pub mod jsonl;
-mod lines;
+pub(crate) mod lines;
+mod mix;
 mod running;
+pub mod spec;
 pub mod starter;
+
+pub use spec::Spec;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -20,11 +26,9 @@ pub const STARTER_PROBLEMS: usize = 4096;
 /// Problems of `starter:held-out` without a limit.
 pub const HELD_OUT_PROBLEMS: usize = 1024;
 
-/// Specs of generated task sets.
-pub const GENERATED: [&str; 4] = ["starter", "starter:held-out", "starter:tools", "starter:tools-held-out"];
-
 /// Specs that [`load`] understands, for messages and help.
-pub const SPECS: &str = "starter, starter:held-out, starter:tools, starter:tools-held-out, file:PATH, bfcl:CATEGORY";
+pub const SPECS: &str = "starter, starter:held-out, starter:wide, starter:wide-held-out, starter:tools, starter:tools-held-out, \
+                         file:PATH, bfcl:CATEGORY, and mix:WEIGHT*SPEC+WEIGHT*SPEC";
 
 /// A row that was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -49,6 +53,8 @@ pub struct TaskSet {
     pub problems: Vec<Problem>,
     /// Rows that were not taken.
     pub refused: Vec<Refusal>,
+    /// A run is to meet easy problems first.
+    pub curriculum: bool,
 }
 
 /// What [`load`] needs beside the spec.
@@ -70,6 +76,14 @@ pub enum TaskError {
     UnknownSpec {
         /// What was given.
         spec: String,
+    },
+    /// A spec with something wrong in it.
+    #[error("{spec:?} is no task set: {reason}")]
+    Spec {
+        /// What was given.
+        spec: String,
+        /// What is wrong.
+        reason: String,
     },
     /// A file cannot be read.
     #[error("cannot read the task file {path}: {source}", path = path.display())]
@@ -117,26 +131,18 @@ pub enum TaskError {
     },
 }
 
-/// Loads a task set. Bad rows are refused and reported, the good ones load; a set without a good row is an error.
-pub fn load(spec: &str, options: &LoadOptions<'_>) -> Result<TaskSet, TaskError> {
-    let spec = spec.trim();
-    let unknown = || TaskError::UnknownSpec { spec: spec.to_owned() };
-    let rows = match spec.split_once(':') {
-        None if spec == "starter" => generated(starter::load, false, options),
-        Some(("starter", "held-out")) => generated(starter::load, true, options),
-        Some(("starter", "tools")) => generated(starter::tools::load, false, options),
-        Some(("starter", "tools-held-out")) => generated(starter::tools::load, true, options),
-        Some(("file", path)) if !path.is_empty() => jsonl::read(Path::new(path))?,
-        Some(("bfcl", category)) => bfcl::read(spec, category, options.bfcl)?,
-        _ => return Err(unknown()),
-    };
-    collect(spec, rows, options.limit)
+/// True when the spec names generated problems only: there are as many as one asks for.
+pub fn is_generated(spec: &str) -> bool {
+    Spec::parse(spec).is_ok_and(|s| s.is_generated())
 }
 
-fn generated(make: fn(bool, u64, usize) -> Vec<Problem>, held_out: bool, options: &LoadOptions<'_>) -> Vec<Result<Row, Refusal>> {
-    let n = options.limit.unwrap_or(if held_out { HELD_OUT_PROBLEMS } else { STARTER_PROBLEMS });
-    let problems = make(held_out, options.seed, n).into_iter().enumerate();
-    problems.map(|(i, problem)| Ok(Row { file: "starter".into(), line: i + 1, problem })).collect()
+/// Loads a task set. Bad rows are refused and reported, the good ones load; a set without a good row is an error.
+pub fn load(spec: &str, options: &LoadOptions<'_>) -> Result<TaskSet, TaskError> {
+    let parsed = Spec::parse(spec)?;
+    let rows = mix::rows(&parsed, options)?;
+    let mut set = collect(spec.trim(), rows, options.limit)?;
+    set.curriculum = parsed.curriculum;
+    Ok(set)
 }
 
 /// A good row, with its place in case its id is taken.
@@ -167,7 +173,7 @@ fn collect(spec: &str, rows: Vec<Result<Row, Refusal>>, limit: Option<usize>) ->
     problems.truncate(limit.unwrap_or(usize::MAX));
     match problems.is_empty() {
         true => Err(TaskError::Empty { spec }),
-        false => Ok(TaskSet { spec, problems, refused }),
+        false => Ok(TaskSet { spec, problems, refused, curriculum: false }),
     }
 }
 

@@ -17,13 +17,8 @@
 use serde_json::Value;
 use whetstone_domain::{Environment, ExpectedAnswer, Problem};
 
+use super::jsonl::{Bad, bad};
 use crate::conversation::judge;
-
-type Bad = (String, String);
-
-fn bad<T>(field: impl Into<String>, reason: impl Into<String>) -> Result<T, Bad> {
-    Err((field.into(), reason.into()))
-}
 
 pub(super) fn environment(value: Value) -> Result<Environment, Bad> {
     // serde would read a list as a struct's fields in order

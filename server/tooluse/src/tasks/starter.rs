@@ -12,11 +12,13 @@ mod draw;
 mod dress;
 mod naming;
 mod parse;
+mod spoken;
 mod template;
 #[cfg(test)]
 mod tests;
 pub mod tools;
 mod value;
+mod wide;
 
 use whetstone_domain::problem::{Problem, Tool};
 
@@ -24,12 +26,30 @@ use build::Split;
 use draw::Draw;
 
 /// Domains kept for evaluation, with all their tools.
-const HELD_OUT: [&str; 2] = ["travel", "health"];
+const HELD_OUT: [&str; 3] = ["travel", "health", "delivery"];
 
 /// The first `n` problems of a split.
 pub fn load(held_out: bool, seed: u64, n: usize) -> Vec<Problem> {
     let split = Split::of(content::content(), held_out);
     (0..n as u64).map(|i| one(&split, held_out, seed, i)).collect()
+}
+
+/// The first `n` problems of a split of the wide set: also several calls, look-alikes of the right tool, values to be brought into
+/// another form.
+pub fn load_wide(held_out: bool, seed: u64, n: usize) -> Vec<Problem> {
+    let split = Split::of(content::wide_content(), held_out);
+    (0..n as u64).map(|i| one_wide(&split, held_out, seed, i)).collect()
+}
+
+fn one_wide(split: &Split<'_>, held_out: bool, seed: u64, index: u64) -> Problem {
+    let mut draw = Draw::wide(held_out, seed, index);
+    let name = if held_out { "wide-held-out" } else { "wide" };
+    let id = format!("starter-{name}-{seed}-{index:06}");
+    let mut made = wide::problem(split, id, &mut draw).unwrap_or_else(|| unreachable!("a split without tools"));
+    if !held_out {
+        naming::rename(&mut made, &mut draw);
+    }
+    made
 }
 
 /// The problem at an index, the same whatever else is asked for.

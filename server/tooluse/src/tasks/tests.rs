@@ -262,3 +262,14 @@ fn an_environment_that_serves_no_tool_or_an_answer_nobody_can_give_is_refused() 
         assert!(refusal.reason.contains(reason), "{refusal}");
     }
 }
+
+#[test]
+fn the_generated_sets_with_tools_load_by_their_specs_and_in_mixes() {
+    for (spec, most) in [("starter:tools", STARTER_PROBLEMS), ("starter:tools-held-out", HELD_OUT_PROBLEMS)] {
+        let set = load(spec, &LoadOptions { seed: 3, limit: Some(5), bfcl: None }).expect("generated");
+        assert!(set.problems.len() == 5 && set.problems.iter().all(Problem::is_conversation) && is_generated(spec));
+        assert_eq!(spec::Generated::named(spec).map(spec::Generated::problems), Some(most));
+    }
+    let mixed = load("mix:1*starter+1*starter:tools", &LoadOptions { seed: 3, limit: Some(20), bfcl: None }).expect("a mix");
+    assert_eq!(mixed.problems.iter().filter(|p| p.is_conversation()).count(), 10);
+}

@@ -11,7 +11,8 @@ use whetstone_tooluse::tasks::starter::tools;
 use whetstone_tooluse::{format, matching};
 use whetstone_train::Policy;
 use whetstone_train::batch::{Batch, Branch, Target};
-use whetstone_train::converse::{drive, gold};
+use whetstone_train::converse::{drive, gold, room};
+use whetstone_train::pool::Prepared;
 use whetstone_train::rng::{Use, at};
 
 fn long() -> ToolUse {
@@ -133,4 +134,29 @@ fn the_stored_tokens_are_the_shown_turns_whatever_is_sampled() {
     let short = gold(&policy, &problem, &ToolUse { max_tokens: 30, ..tools.clone() }).unwrap_err().to_string();
     assert!(short.contains("tools.max_tokens"), "{short}");
     assert!(drive(&policy, decoder(), &[&problem; 4], 100, &tools, |_| false).unwrap().is_none());
+}
+
+/// What a run without tools that run cost and sampled before there were any, it costs and samples still.
+#[test]
+fn a_single_turn_has_no_longer_cache_and_the_tokens_of_a_plain_decoder() {
+    let (policy, talk) = (policy(), problem());
+    let plain = Problem { environment: None, answer: None, ..talk.clone() };
+    let prepared = |problem: &Problem| {
+        let (prompt, ids) = policy.prompt(problem).unwrap();
+        Prepared { problem: problem.clone(), prompt, ids }
+    };
+    let (plain, talk) = (prepared(&plain), prepared(&talk));
+    assert_eq!(room(&policy, &[&plain], 50, &long()), 50);
+    assert_eq!(room(&policy, &[&plain, &talk], 50, &long()), 900);
+    let decoder = || {
+        let sampling = Sampling::Temperature(1.0);
+        let mut decoder = Decoder::new(&policy.model, None, &[&plain.ids], 3, 50, sampling, &policy.eos).unwrap();
+        for j in 0..3 {
+            decoder.fork(0, at(Use::Rollout, 5, 1, 2, j), 50).unwrap();
+        }
+        decoder
+    };
+    let driven = drive(&policy, decoder(), &[&plain.problem; 3], 50, &long(), |_| true).unwrap().unwrap();
+    let driven: Vec<_> = driven.into_iter().map(|s| s.completion).collect();
+    assert_eq!(driven, decoder().finish(|_| true).unwrap().unwrap());
 }

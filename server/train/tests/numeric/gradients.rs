@@ -62,7 +62,7 @@ fn shared_prefix_gradients_equal_padded_autograd_and_reach_every_tensor() {
     let adapter = Adapter::random(&base.config, 3, 6.0, 11, DType::F32, 0.2).unwrap();
     let weights64 = base.weights.to_dtype(&base.config, DType::F64).unwrap();
     let twin = Twin::new(&base.config, &weights64, &adapter).unwrap();
-    let model = Transformer::new(&base.config, &base.weights, 64).unwrap();
+    let model = Transformer::new(&base.config, &base.weights, 64, false).unwrap();
     for shared in [0, 5] {
         let words = Words::draw(shared as u64, 250, shared);
         let branches = words.branches();
@@ -70,7 +70,8 @@ fn shared_prefix_gradients_equal_padded_autograd_and_reach_every_tensor() {
         let got = gradients(&model, &adapter, &branches, 0.9, false, |scored| {
             scored.iter().map(|s| coefficient(s.row.completion, s.row.token)).collect()
         })
-        .unwrap();
+        .unwrap()
+        .tensors;
         let vars = twin.vars.iter().flatten().flat_map(|(a, b)| [a, b]);
         for (((name, _), got), var) in adapter.named().iter().zip(&got).zip(vars) {
             let want = store.get(var).expect("autograd reaches every variable");
@@ -85,7 +86,7 @@ fn shared_prefix_gradients_equal_padded_autograd_and_reach_every_tensor() {
 fn gradients_equal_finite_differences_in_f64() {
     let base = tiny_base(5).unwrap();
     let weights = base.weights.to_dtype(&base.config, DType::F64).unwrap();
-    let model = Transformer::new(&base.config, &weights, 64).unwrap();
+    let model = Transformer::new(&base.config, &weights, 64, false).unwrap();
     let adapter = Adapter::random(&base.config, 2, 4.0, 7, DType::F64, 0.3).unwrap();
     let words = Words::draw(9, 250, 4);
     let branches = words.branches();
@@ -94,7 +95,7 @@ fn gradients_equal_finite_differences_in_f64() {
         // logprobs come back as f32; the difference quotient needs more, so the exact sum is taken from f64 logits
         let hidden = model.hidden(Some(adapter), &batch.packed).unwrap();
         let at = Tensor::new(batch.rows.iter().map(|r| r.hidden).collect::<Vec<_>>(), &Device::Cpu).unwrap();
-        let logits = model.final_norm(&hidden.index_select(&at, 0).unwrap()).unwrap().matmul(&model.head().t().unwrap()).unwrap();
+        let logits = model.final_norm(&hidden.index_select(&at, 0).unwrap()).unwrap().matmul(model.head().full().unwrap().1).unwrap();
         let max = logits.max_keepdim(1).unwrap();
         let lse = (logits.broadcast_sub(&max).unwrap().exp().unwrap().sum_keepdim(1).unwrap().log().unwrap() + max).unwrap();
         let logp = logits.broadcast_sub(&lse).unwrap().to_vec2::<f64>().unwrap();
@@ -103,7 +104,8 @@ fn gradients_equal_finite_differences_in_f64() {
     let got = gradients(&model, &adapter, &branches, 1.0, false, |scored| {
         scored.iter().map(|s| coefficient(s.row.completion, s.row.token)).collect()
     })
-    .unwrap();
+    .unwrap()
+    .tensors;
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let names: Vec<String> = adapter.named().iter().map(|(n, _)| n.clone()).collect();
     for (i, name) in names.iter().enumerate() {
@@ -132,7 +134,7 @@ fn gradients_equal_finite_differences_in_f64() {
 #[test]
 fn a_batch_split_into_micro_batches_has_the_same_gradients() {
     let base = tiny_base(3).unwrap();
-    let model = Transformer::new(&base.config, &base.weights, 64).unwrap();
+    let model = Transformer::new(&base.config, &base.weights, 64, false).unwrap();
     let adapter = Adapter::random(&base.config, 3, 6.0, 11, DType::F32, 0.2).unwrap();
     let words = Words::draw(2, 250, 5);
     let branches = words.branches();
@@ -151,7 +153,7 @@ fn a_batch_split_into_micro_batches_has_the_same_gradients() {
 #[test]
 fn forced_tokens_never_receive_gradient() {
     let base = tiny_base(3).unwrap();
-    let model = Transformer::new(&base.config, &base.weights, 64).unwrap();
+    let model = Transformer::new(&base.config, &base.weights, 64, false).unwrap();
     let adapter = Adapter::random(&base.config, 3, 6.0, 11, DType::F32, 0.2).unwrap();
     let words = Words::draw(2, 250, 5);
     let mut seen = 0;

@@ -30,7 +30,7 @@ impl<'a> Split<'a> {
     pub(super) fn problem(&self, id: String, draw: &mut Draw) -> Option<Problem> {
         let offered = 1 + draw.below(3);
         let no_call = draw.percent(NO_CALL);
-        let (domain, tool) = self.tool(draw)?;
+        let (domain, tool) = self.any_tool(draw)?;
         let plan = if no_call { self.no_call(domain, tool, offered, draw)? } else { self.call(domain, tool, offered, draw)? };
         let Plan { domain, mut tools, request, expected, difficulty } = plan;
         draw.shuffle(&mut tools);
@@ -47,8 +47,42 @@ impl<'a> Split<'a> {
         })
     }
 
+    /// A problem whose right answer is no call.
+    pub(super) fn without_call(&self, id: String, draw: &mut Draw) -> Option<Problem> {
+        let offered = 1 + draw.below(3);
+        let (domain, tool) = self.any_tool(draw)?;
+        let Plan { domain, mut tools, request, expected, difficulty } = self.no_call(domain, tool, offered, draw)?;
+        draw.shuffle(&mut tools);
+        let (messages, tools) = (vec![Message::new(Role::User, request)], tools.into_iter().map(schema).collect());
+        Some(Problem {
+            id,
+            messages,
+            tools,
+            expected,
+            matcher: Matcher::Bfcl,
+            domain: domain.name.clone(),
+            difficulty,
+            environment: None,
+            answer: None,
+        })
+    }
+
+    /// Adds tools up to `offered`, none that could serve a request for one of those asked for.
+    pub(super) fn add_others(&self, tools: &mut Vec<ToolSpec>, offered: usize, domain: &Domain, asked: &[&ToolSpec], draw: &mut Draw) {
+        for _ in 0..100 {
+            if tools.len() >= offered {
+                return;
+            }
+            let near: Option<&Domain> = if draw.percent(NEAR) { Some(domain) } else { draw.pick(&self.domains).copied() };
+            let Some(tool) = near.and_then(|d| draw.pick(&d.tools)) else { continue };
+            if !tools.iter().any(|t| t.name == tool.name) && !asked.iter().any(|a| overlap(a, tool)) {
+                tools.push(tool.clone());
+            }
+        }
+    }
+
     /// Any tool, each as likely as the others.
-    fn tool(&self, draw: &mut Draw) -> Option<(&'a Domain, &'a ToolSpec)> {
+    pub(super) fn any_tool(&self, draw: &mut Draw) -> Option<(&'a Domain, &'a ToolSpec)> {
         let all: Vec<_> = self.domains.iter().flat_map(|d| d.tools.iter().map(move |t| (*d, t))).collect();
         draw.pick(&all).copied()
     }
@@ -123,14 +157,14 @@ struct Plan<'a> {
     difficulty: u8,
 }
 
-struct Asked {
-    request: String,
-    values: Vec<Option<value::Drawn>>,
-    normalised: bool,
+pub(super) struct Asked {
+    pub(super) request: String,
+    pub(super) values: Vec<Option<value::Drawn>>,
+    pub(super) normalised: bool,
 }
 
 /// A request for the tool.
-fn ask(tool: &ToolSpec, draw: &mut Draw) -> Option<Asked> {
+pub(super) fn ask(tool: &ToolSpec, draw: &mut Draw) -> Option<Asked> {
     let phrasing = draw.pick(&tool.phrasings)?;
     let values = value::draw_all(&tool.params, phrasing, draw);
     let words: Vec<String> = values.iter().map(|v| v.as_ref().map_or_else(String::new, |v| v.words.clone())).collect();
@@ -146,7 +180,7 @@ fn say(line: &Line, draw: &mut Draw) -> String {
 }
 
 /// True when one of the tools could serve the other's requests.
-fn overlap(a: &ToolSpec, b: &ToolSpec) -> bool {
+pub(super) fn overlap(a: &ToolSpec, b: &ToolSpec) -> bool {
     a.overlaps.contains(&b.name) || b.overlaps.contains(&a.name)
 }
 

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::parse::parse;
+use super::parse::{parse, parse_with};
 use super::template::Template;
 
 /// A mistake in a content file.
@@ -133,6 +133,28 @@ pub(super) const DOMAIN_FILES: [(&str, &str); 13] = embedded![
 ];
 pub(super) const POOLS: (&str, &str) = embedded!["pools.toml"][0];
 pub(super) const CHAT: (&str, &str) = embedded!["chat.toml"][0];
+
+/// The domain files of the wide set alone.
+pub(super) const WIDE_FILES: [(&str, &str); 2] = embedded!["bookkeeping.toml", "delivery.toml"];
+
+/// The content of the wide set, parsed once.
+///
+/// # Panics
+/// When an embedded file is wrong, which is a programming error that the test `every_content_file_of_the_wide_set_loads` catches.
+pub(super) fn wide_content() -> &'static Content {
+    static CONTENT: LazyLock<Content> = LazyLock::new(|| {
+        let (content, errors) = wide_parsed();
+        assert!(errors.is_empty(), "embedded task content is wrong: {}", errors[0]);
+        content
+    });
+    &CONTENT
+}
+
+/// The content of the wide set with its mistakes.
+pub(super) fn wide_parsed() -> (Content, Vec<ContentError>) {
+    let files: Vec<_> = DOMAIN_FILES.into_iter().chain(WIDE_FILES).collect();
+    parse_with(&files, POOLS, CHAT, super::spoken::pools())
+}
 
 /// The embedded content, parsed once.
 ///

@@ -23,6 +23,16 @@ impl Draw {
         Self(ChaCha8Rng::from_seed(key))
     }
 
+    /// The stream of one problem of the wide set.
+    pub(super) fn wide(held_out: bool, seed: u64, index: u64) -> Self {
+        let mut key = [0_u8; 32];
+        key[..8].copy_from_slice(&seed.to_le_bytes());
+        key[8..16].copy_from_slice(&index.to_le_bytes());
+        key[16] = u8::from(held_out);
+        key[24..].copy_from_slice(b"starterw");
+        Self(ChaCha8Rng::from_seed(key))
+    }
+
     /// A number below `n`, or 0 when `n` is 0. The bias of the multiply-shift is below 2^-32 for the sizes here.
     pub(super) fn below(&mut self, n: usize) -> usize {
         ((u128::from(self.0.next_u64()) * n as u128) >> 64) as usize

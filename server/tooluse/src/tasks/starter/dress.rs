@@ -9,6 +9,15 @@ const OPENERS: &str = "what what's how how's can could would will is are do does
     show tell find get set make add put check convert calculate compute work turn play book send create delete look list schedule \
     remind my the we we're if for in on at let let's search need move cancel there rename";
 
+/// The text as it goes on after a comma; none where its first word may be a name.
+pub(super) fn small(text: &str) -> Option<String> {
+    let first = text.split_whitespace().next()?.to_lowercase();
+    let mut chars = text.chars();
+    let head = chars.next()?.to_lowercase();
+    let written_out = chars.clone().next().is_some_and(|c| c.is_lowercase() || c == '\'');
+    (written_out && OPENERS.split(' ').any(|w| w == first)).then(|| format!("{head}{}", chars.as_str()))
+}
+
 /// In 15 of 100 requests a greeting before or a thanks behind.
 pub(super) fn dress(template: &Template, text: String, draw: &mut Draw) -> String {
     let (dressed, in_front) = (draw.percent(15), draw.percent(60));

@@ -95,12 +95,23 @@ struct RawChat {
 
 /// Parse and check all files; what can be read is returned beside the list of mistakes.
 pub(super) fn parse(domains: &[(&str, &str)], pools: (&str, &str), chat: (&str, &str)) -> (Content, Vec<ContentError>) {
+    parse_with(domains, pools, chat, BTreeMap::new())
+}
+
+/// [`parse`], with pools that are made rather than written.
+pub(super) fn parse_with(
+    domains: &[(&str, &str)],
+    pools: (&str, &str),
+    chat: (&str, &str),
+    made: BTreeMap<String, Vec<Choice>>,
+) -> (Content, Vec<ContentError>) {
     let mut errors = Vec::new();
-    let pools: BTreeMap<String, Vec<Choice>> = read::<BTreeMap<String, Vec<RawChoice>>>(pools, &mut errors)
+    let mut pools: BTreeMap<String, Vec<Choice>> = read::<BTreeMap<String, Vec<RawChoice>>>(pools, &mut errors)
         .unwrap_or_default()
         .into_iter()
         .map(|(k, v)| (k, v.into_iter().map(RawChoice::resolve).collect()))
         .collect();
+    pools.extend(made);
     let mut content = Content::default();
     for &(file, text) in domains {
         let Some(raw) = read::<RawDomain>((file, text), &mut errors) else {

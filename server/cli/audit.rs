@@ -1,0 +1,160 @@
+//! `whetstone tasks check`: what cheap tricks earn, whether the reward climbs, and what the data hides.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+use serde_json::json;
+use whetstone_domain::config::{Format, RewardName};
+use whetstone_domain::{Problem, RunConfig};
+use whetstone_model::weights::Base;
+use whetstone_tooluse::audit::data::{Finding, Lengths};
+use whetstone_tooluse::audit::{self, DataReport};
+use whetstone_tooluse::format;
+use whetstone_tooluse::reward::is_graded;
+use whetstone_tooluse::tasks::{self, LoadOptions};
+use whetstone_train::{Policy, Scorer};
+
+use super::score::{format_name, reward_config};
+use super::{Ui, bfcl, lines, source};
+
+/// Problems of a generated set that are audited without `--limit`.
+const GENERATED: usize = 1000;
+
+const EXAMPLES: &str = "\
+Examples:
+  whetstone tasks check starter --reward dense --held-out starter:held-out
+  whetstone tasks check file:my-tasks.jsonl --reward file:my-reward.toml --model smollm2-135m-instruct-q4_1
+  whetstone tasks check file:my-tasks.jsonl --reward \"command:python3 my_reward.py\" --json
+
+Policies that know nothing, or nearly everything, answer every problem. The reward passes when it never falls from garbage to gold
+(garbage, a wrong tool, the right tool without arguments, with junk, with one wrong value, gold), when nothing that is wrong earns as
+much as gold, and when never calling earns no more than trying. dense and toolrl must also climb at every rung. The exit code is 1
+where a rule is broken or a tool's schema is none.";
+
+/// Check a task set and a reward before training on them
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub struct CheckArgs {
+    /// Task set, see `whetstone tasks --help`
+    spec: String,
+    /// Reward: a built-in one, file:PATH.toml or command:PROGRAM
+    #[arg(long, value_name = "NAME", default_value_t = RewardName::Dense.to_string())]
+    reward: String,
+    /// Task set that is measured on: what training on SPEC would give away of it
+    #[arg(long, value_name = "SPEC")]
+    held_out: Option<String>,
+    /// Also count prompts in this model's tokens: a name, a GGUF file or a Hugging Face folder
+    #[arg(long, value_name = "NAME|PATH")]
+    model: Option<String>,
+    /// Chat format of prompts and answers
+    #[arg(long, value_name = "FORMAT", default_value = "bare_json", value_parser = format_name)]
+    format: Format,
+    /// At most so many problems, from the start [default: all; 1000 of a generated set]
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Seed of generated task sets
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// The unpacked bfcl-eval wheel; fetched by pip where it is needed
+    #[arg(long, value_name = "DIR", env = "WHETSTONE_BFCL", hide_env_values = true)]
+    bfcl: Option<PathBuf>,
+}
+
+/// Runs the command.
+pub fn run(args: &CheckArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
+    let config = reward_config(&args.reward, args.format)?;
+    let mut scorer = Scorer::new(&config)?;
+    let specs: Vec<&str> = [args.spec.as_str()].into_iter().chain(args.held_out.as_deref()).collect();
+    let root = bfcl::root(&specs, args.bfcl.as_deref(), data, ui)?;
+    let load = |spec: &str| {
+        let limit = args.limit.or(tasks::is_generated(spec).then_some(GENERATED));
+        tasks::load(spec, &LoadOptions { seed: args.seed, limit, bfcl: root.as_deref() })
+    };
+    let set = load(&args.spec)?;
+    let held_out = args.held_out.as_deref().map(load).transpose()?;
+    let found = audit::data::audit(args.format, &set.problems, held_out.as_ref().map(|h| h.problems.as_slice()));
+    let tokens = args.model.as_deref().map(|model| tokens(model, &config, &set.problems, data, ui)).transpose()?.flatten();
+    let graded = is_graded(&config);
+    // a conversation is not one text: its reward has rules of its own
+    let single: Vec<Problem> = set.problems.iter().filter(|p| !p.is_conversation()).cloned().collect();
+    let conversations = set.problems.len() - single.len();
+    let report = audit::audit(&args.reward, args.format, &single, graded, |problem, text, outcome| {
+        let parse = format::parse(args.format, text);
+        scorer.score(0, problem, text, &parse, outcome).map(|r| r.total)
+    })?;
+    let passed = report.violations.is_empty() && found.schema_errors.count == 0;
+    ui.object(&json!({
+        "tasks": args.spec, "passed": passed, "refused": set.refused, "data": found, "prompt_tokens": tokens,
+        "reward": (!single.is_empty()).then_some(&report), "conversations": conversations,
+    }))?;
+    lines::refusals(ui, &set.refused);
+    say_data(ui, &found, tokens.as_ref());
+    if conversations > 0 {
+        ui.say(&format!("\n{conversations} problems bring tools that run; what a reward pays for them is not checked here"));
+    }
+    if single.is_empty() {
+        return Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    ui.say(&format!("\nreward {}\n{:<38} {:>8} {:>9} {:>9} {:>9}", report.reward, "policy", "problems", "reward", "of calls", "accuracy"));
+    for row in &report.policies {
+        let of_calls = row.reward_where_a_call_is_expected.map_or_else(|| "-".into(), |r| format!("{r:.3}"));
+        ui.say(&format!("{:<38} {:>8} {:>9.3} {:>9} {:>7.1} %", row.description, row.problems, row.reward, of_calls, 100.0 * row.accuracy));
+    }
+    if !report.gold_not_right.is_empty() {
+        let first = report.gold_not_right.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(", ");
+        ui.say(&format!("{} problems refuse their own expected calls: {first} ...", report.gold_not_right.len()));
+    }
+    for v in &report.violations {
+        ui.say(&format!("VIOLATION {}: {} ({} problems)", v.rule, v.detail, v.problems));
+    }
+    let rules = if graded { "climbs at every rung" } else { "never falls" };
+    ui.say(&match report.violations.is_empty() {
+        true => {
+            format!("passed: {rules} from garbage to gold ({} problems with every rung), gold is the only maximum", report.ladder_problems)
+        }
+        false => format!("{} rules broken", report.violations.len()),
+    });
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Lengths of the prompts in a model's tokens.
+fn tokens(model: &str, config: &RunConfig, problems: &[Problem], data: &Path, ui: &Ui) -> Result<Option<Lengths>> {
+    let policy = Policy::new(Base::load(&source::base(model, data, ui)?)?, config)?;
+    Ok(Lengths::of(policy.prompts(problems)?.into_iter().map(|(_, ids)| ids.len()).collect()))
+}
+
+fn say_data(ui: &Ui, d: &DataReport, tokens: Option<&Lengths>) {
+    ui.say(&format!(
+        "{} problems, {} without a call, {} with several; {} offer one tool only; {} tools",
+        d.problems, d.no_call, d.several_calls, d.one_tool, d.tools
+    ));
+    let difficulty: Vec<String> = d.by_difficulty.iter().map(|(level, n)| format!("{level}: {n}")).collect();
+    ui.say(&format!("by difficulty (0 = unknown) {}", difficulty.join(", ")));
+    let lengths =
+        |what: &str, l: &Lengths| ui.say(&format!("{what}: {} to {}, median {}, nine in ten up to {}", l.min, l.max, l.median, l.p90));
+    d.prompt_characters.iter().for_each(|l| lengths("characters of a prompt", l));
+    tokens.into_iter().for_each(|l| lengths("tokens of a prompt", l));
+    d.answer_characters.iter().for_each(|l| lengths("characters of a right answer", l));
+    ui.say(&format!(
+        "values that stand letter for letter in the request: {:.1} % of {}; problems all of whose values do: {:.1} %",
+        100.0 * d.values_in_request,
+        d.values,
+        100.0 * d.problems_copied
+    ));
+    say_finding(ui, "duplicates", &d.duplicates);
+    say_finding(ui, "schema errors", &d.schema_errors);
+    if let Some(overlap) = &d.overlap {
+        say_finding(ui, "held-out requests that are also asked here", &overlap.requests);
+        say_finding(ui, "held-out tools that are also offered here", &overlap.tools);
+    }
+}
+
+fn say_finding(ui: &Ui, what: &str, f: &Finding) {
+    ui.say(&format!("{what}: {}", f.count));
+    f.first.iter().for_each(|place| ui.say(&format!("  {place}")));
+    if f.count > f.first.len() {
+        ui.say("  ...");
+    }
+}

@@ -1,0 +1,155 @@
+//! `whetstone tasks score`: predictions of any model, judged and rewarded.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use serde_json::json;
+use whetstone_domain::config::Format;
+use whetstone_domain::{Outcome, Problem, RunConfig};
+use whetstone_tooluse::predictions::{self, Judged};
+use whetstone_tooluse::tasks::{self, LoadOptions, Refusal};
+use whetstone_train::Scorer;
+
+use super::{Ui, bfcl, lines};
+use crate::config::read_composition;
+
+const EXAMPLES: &str = "\
+Examples:
+  whetstone tasks score starter:held-out predictions.jsonl --reward dense --reward strict
+  whetstone tasks score bfcl:simple_python gpt.jsonl --out verdicts.jsonl --json
+
+Each line of PREDICTIONS is {\"id\", \"calls\"} or {\"id\", \"text\"}:
+  {\"id\": \"w-1\", \"calls\": [{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Oslo\"}}]}
+  {\"id\": \"w-1\", \"calls\": []}                    no call
+  {\"id\": \"w-1\", \"calls\": null}                  an answer that could not be read: wrong (but right for BFCL's irrelevance)
+  {\"id\": \"w-1\", \"text\": \"{\\\"name\\\": ...\"}        what the model wrote, read by --format
+Where both are given calls count. An id may come again: every line is judged. Of generated task sets (starter...) as many problems
+are made as the set holds; give the --seed that the predictions were made with.
+
+--out has one line per line of PREDICTIONS that is not blank, in order: {\"id\", \"correct\", \"outcome\", \"explanation\"}, with --reward
+also \"rewards\"; a bad line gives {\"id\": null, \"correct\": false, \"outcome\": \"error\", \"explanation\"}, and the exit code is 1.";
+
+/// Score the predictions of any model on a task set
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ScoreArgs {
+    /// Task set, see `whetstone tasks --help`
+    spec: String,
+    /// Predictions, one JSON object a line
+    predictions: PathBuf,
+    /// How texts are read
+    #[arg(long, value_name = "FORMAT", default_value = "bare_json", value_parser = format_name)]
+    format: Format,
+    /// Reward to give as well: a built-in one, file:PATH.toml or command:PROGRAM; may be given several times
+    #[arg(long = "reward", value_name = "NAME")]
+    rewards: Vec<String>,
+    /// Write a verdict for every line
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Seed of generated task sets
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// The unpacked bfcl-eval wheel; fetched by pip where it is needed
+    #[arg(long, value_name = "DIR", env = "WHETSTONE_BFCL", hide_env_values = true)]
+    bfcl: Option<PathBuf>,
+}
+
+/// A chat format by its name in configs.
+pub fn format_name(name: &str) -> Result<Format, String> {
+    serde_json::from_value(json!(name)).map_err(|e| e.to_string())
+}
+
+/// The config that a reward's name stands for, its file read.
+pub fn reward_config(name: &str, format: Format) -> Result<RunConfig> {
+    let reward = name.parse().map_err(anyhow::Error::msg).context("--reward")?;
+    let mut config = RunConfig { reward, format, ..RunConfig::default() };
+    read_composition(&mut config)?;
+    Ok(config)
+}
+
+/// Runs the command.
+pub fn run(args: &ScoreArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
+    let mut scorers = Vec::new();
+    for name in &args.rewards {
+        if scorers.iter().any(|(known, _)| known == name) {
+            bail!("--reward {name} is given twice");
+        }
+        scorers.push((name.clone(), Scorer::new(&reward_config(name, args.format)?)?));
+    }
+    let root = bfcl::root(&[&args.spec], args.bfcl.as_deref(), data, ui)?;
+    let set = tasks::load(&args.spec, &LoadOptions { seed: args.seed, limit: None, bfcl: root.as_deref() })?;
+    lines::refusals(ui, &set.refused);
+    let by_id: HashMap<&str, &Problem> = set.problems.iter().map(|p| (p.id.as_str(), p)).collect();
+    let read = predictions::read(&args.predictions, args.format, &by_id)?;
+    if read.is_empty() {
+        bail!("{} holds no predictions", args.predictions.display());
+    }
+    let mut judged: Vec<Result<Judged, Refusal>> = Vec::with_capacity(read.len());
+    for line in read {
+        judged.push(match line {
+            Err(refusal) => Err(refusal),
+            Ok(line) => {
+                let Some(problem) = by_id.get(line.id.as_str()) else { continue };
+                let mut verdict = predictions::judge(problem, &line);
+                for (name, scorer) in &mut scorers {
+                    verdict.add(name, &scorer.explain(0, problem, &line.text, &line.parse, verdict.outcome)?);
+                }
+                Ok(verdict)
+            }
+        });
+    }
+    if let Some(path) = &args.out {
+        write(path, &judged).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    report(args, set.problems.len(), &judged, ui)
+}
+
+fn report(args: &ScoreArgs, problems: usize, judged: &[Result<Judged, Refusal>], ui: &Ui) -> Result<ExitCode> {
+    let good: Vec<&Judged> = judged.iter().flatten().collect();
+    let bad: Vec<Refusal> = judged.iter().filter_map(|j| j.as_ref().err().cloned()).collect();
+    let right = good.iter().filter(|j| j.correct).count();
+    let mut outcomes: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut ids: Vec<&str> = good.iter().map(|j| j.id.as_str()).collect();
+    good.iter().for_each(|j| *outcomes.entry(j.outcome.name()).or_insert(0) += 1);
+    ids.sort_unstable();
+    ids.dedup();
+    let share = |n: usize| n as f64 / good.len().max(1) as f64;
+    let mean = |name: &String| {
+        let total = |j: &&Judged| j.rewards.get(name).and_then(|r| r.get("total")).and_then(serde_json::Value::as_f64);
+        good.iter().filter_map(total).sum::<f64>() / good.len().max(1) as f64
+    };
+    let rewards: BTreeMap<&String, f64> = args.rewards.iter().map(|name| (name, mean(name))).collect();
+    ui.object(&json!({
+        "tasks": args.spec, "problems": problems, "lines": judged.len(), "scored": good.len(), "bad_lines": bad.len(),
+        "unanswered": problems - ids.len(), "correct": right, "accuracy": share(right), "outcomes": outcomes, "rewards": rewards,
+        "refused": bad,
+    }))?;
+    ui.say(&format!("{right} of {} right ({:.1} %)", good.len(), 100.0 * share(right)));
+    outcomes.iter().for_each(|(name, n)| ui.say(&format!("  {name:<16} {n:>6}")));
+    rewards.iter().for_each(|(name, mean)| ui.say(&format!("  reward {name}: {mean:.4} on average")));
+    if ids.len() < problems {
+        ui.note(&format!("{} of {problems} problems have no prediction; they are not counted", problems - ids.len()));
+    }
+    lines::refusals(ui, &bad);
+    Ok(if bad.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn write(path: &Path, judged: &[Result<Judged, Refusal>]) -> Result<()> {
+    let mut out = BufWriter::new(File::create(path)?);
+    for line in judged {
+        match line {
+            Ok(verdict) => serde_json::to_writer(&mut out, verdict)?,
+            Err(refusal) => {
+                let row = json!({ "id": null, "correct": false, "outcome": Outcome::Error, "explanation": refusal.to_string() });
+                serde_json::to_writer(&mut out, &row)?;
+            }
+        }
+        out.write_all(b"\n")?;
+    }
+    Ok(out.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?)
+}

@@ -1,0 +1,298 @@
+//! The products of a low-rank adapter: one side is only R wide, where a general matrix product is all packing.
+//!
+//! R is walked in lanes of 16 that stay in registers. A row's result does not depend on how many rows there are, and sums over
+//! rows run in one fixed order, so that results do not depend on the number of threads.
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+/// Numbers of one register.
+const LANES: usize = 16;
+/// Rows whose sums are kept in registers together.
+const ROWS: usize = 8;
+/// Rows that a tile of an expansion has.
+const TILE: usize = 4;
+/// Rows of a parallel task, a multiple of both.
+const TASK: usize = 64;
+/// Products of fewer multiply-adds stay on the calling thread.
+const SERIAL: usize = 1 << 18;
+
+/// A block of columns of a row-major matrix.
+#[derive(Clone, Copy)]
+pub(crate) struct Cols<'a> {
+    /// All numbers.
+    pub(crate) data: &'a [f32],
+    /// Distance between rows.
+    pub(crate) row: usize,
+    /// First column.
+    pub(crate) first: usize,
+    /// Columns.
+    pub(crate) n: usize,
+}
+
+impl<'a> Cols<'a> {
+    /// Every column of a matrix with rows of `n`.
+    pub(crate) fn all(data: &'a [f32], n: usize) -> Self {
+        Self { data, row: n, first: 0, n }
+    }
+
+    fn at(&self, t: usize) -> &'a [f32] {
+        &self.data[t * self.row + self.first..][..self.n]
+    }
+}
+
+/// Rows of 16 lanes of `w` [k, r], padded with zeros: [ceil(r / 16)][k].
+fn lanes(w: &[f32], k: usize, r: usize) -> Vec<Vec<[f32; LANES]>> {
+    (0..r.div_ceil(LANES))
+        .map(|block| {
+            let width = LANES.min(r - block * LANES);
+            let mut rows = vec![[0f32; LANES]; k];
+            for (row, w) in rows.iter_mut().zip(w.chunks_exact(r)) {
+                row[..width].copy_from_slice(&w[block * LANES..block * LANES + width]);
+            }
+            rows
+        })
+        .collect()
+}
+
+/// The transpose of `w` [n, m].
+pub(crate) fn transposed(w: &[f32], n: usize, m: usize) -> Vec<f32> {
+    let mut out = vec![0f32; n * m];
+    for (i, row) in w.chunks_exact(m.max(1)).enumerate() {
+        for (j, x) in row.iter().enumerate() {
+            out[j * n + i] = *x;
+        }
+    }
+    out
+}
+
+/// scale * x w [T, R] of x [T, k] and w [k, R].
+pub(crate) fn project(x: Cols, t: usize, w: &[f32], r: usize, scale: f32) -> Vec<f32> {
+    let w = lanes(w, x.n, r);
+    let mut out = vec![0f32; t * r];
+    let task = |(i, out): (usize, &mut [f32])| {
+        for (j, out) in out.chunks_mut(ROWS * r).enumerate() {
+            let first = i * TASK + j * ROWS;
+            let rows = out.len() / r;
+            let mut x_rows: [&[f32]; ROWS] = [&[]; ROWS];
+            for (at, row) in x_rows.iter_mut().enumerate() {
+                *row = x.at(first + at.min(rows - 1)); // a short block repeats its last row
+            }
+            for (block, w) in w.iter().enumerate() {
+                let sums = Arch::new().dispatch(Project { x: x_rows, w });
+                let width = LANES.min(r - block * LANES);
+                for (out, sums) in out.chunks_exact_mut(r).zip(&sums) {
+                    for (out, sum) in out[block * LANES..][..width].iter_mut().zip(sums) {
+                        *out = scale * sum;
+                    }
+                }
+            }
+        }
+    };
+    if t * x.n * r < SERIAL {
+        out.chunks_mut((TASK * r).max(1)).enumerate().for_each(task);
+    } else {
+        out.par_chunks_mut((TASK * r).max(1)).enumerate().for_each(task);
+    }
+    out
+}
+
+/// Sums of 8 rows of x against one block of w.
+struct Project<'a> {
+    x: [&'a [f32]; ROWS],
+    w: &'a [[f32; LANES]],
+}
+
+impl WithSimd for Project<'_> {
+    type Output = [[f32; LANES]; ROWS];
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
+        let n = self.w.len();
+        let x = self.x.map(|x| &x[..n]);
+        let mut out = [[0f32; LANES]; ROWS];
+        for register in 0..LANES / S::F32_LANES {
+            let mut sums = [simd.splat_f32s(0.0); ROWS];
+            for (i, w) in self.w.iter().enumerate() {
+                let w = S::as_simd_f32s(w).0[register];
+                for r in 0..ROWS {
+                    sums[r] = simd.mul_add_e_f32s(simd.splat_f32s(x[r][i]), w, sums[r]);
+                }
+            }
+            for (out, sums) in out.iter_mut().zip(sums) {
+                S::as_mut_simd_f32s(out).0[register] = sums;
+            }
+        }
+        out
+    }
+}
+
+/// Adds u w to the columns `first..first + n` of y [T, row]: u [T, R], w [R, n].
+pub(crate) fn expand(u: Cols, t: usize, w: &[f32], n: usize, y: &mut [f32], row: usize, first: usize) {
+    let task = |(i, y): (usize, &mut [f32])| {
+        for (j, y) in y.chunks_mut(TILE * row).enumerate() {
+            let at = i * TASK + j * TILE;
+            if y.len() == TILE * row {
+                Arch::new().dispatch(Expand { u: std::array::from_fn::<_, TILE, _>(|r| u.at(at + r)), w, n, y, row, first });
+            } else {
+                for (r, y) in y.chunks_mut(row).enumerate() {
+                    Arch::new().dispatch(Expand { u: [u.at(at + r)], w, n, y, row, first });
+                }
+            }
+        }
+    };
+    let y = &mut y[..t * row];
+    if t * n * u.n < SERIAL {
+        y.chunks_mut((TASK * row).max(1)).enumerate().for_each(task);
+    } else {
+        y.par_chunks_mut((TASK * row).max(1)).enumerate().for_each(task);
+    }
+}
+
+/// N rows of u against all of w, added to N rows of y.
+struct Expand<'a, const N: usize> {
+    u: [&'a [f32]; N],
+    w: &'a [f32],
+    n: usize,
+    y: &'a mut [f32],
+    row: usize,
+    first: usize,
+}
+
+impl<const N: usize> WithSimd for Expand<'_, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        const REGISTERS: usize = 4;
+        let Self { u, w, n, y, row, first } = self;
+        let step = REGISTERS * S::F32_LANES;
+        let whole = n / step * step;
+        for at in (0..whole).step_by(step) {
+            let mut sums = [[simd.splat_f32s(0.0); REGISTERS]; N];
+            for (r, sums) in sums.iter_mut().enumerate() {
+                sums.copy_from_slice(S::as_simd_f32s(&y[r * row + first + at..][..step]).0);
+            }
+            for x in 0..u[0].len() {
+                let w = S::as_simd_f32s(&w[x * n + at..][..step]).0;
+                for r in 0..N {
+                    let u = simd.splat_f32s(u[r][x]);
+                    for l in 0..REGISTERS {
+                        sums[r][l] = simd.mul_add_e_f32s(u, w[l], sums[r][l]);
+                    }
+                }
+            }
+            for (r, sums) in sums.iter().enumerate() {
+                S::as_mut_simd_f32s(&mut y[r * row + first + at..][..step]).0.copy_from_slice(sums);
+            }
+        }
+        for (r, u) in u.iter().enumerate() {
+            for (x, u) in u.iter().enumerate() {
+                let y = &mut y[r * row + first + whole..][..n - whole];
+                for (y, w) in y.iter_mut().zip(&w[x * n + whole..(x + 1) * n]) {
+                    *y += u * w;
+                }
+            }
+        }
+    }
+}
+
+/// g^T u [n, R] of g [T, n] and u [T, R]: the sum over rows of outer products.
+pub(crate) fn outer(g: Cols, t: usize, u: &[f32], r: usize) -> Vec<f32> {
+    let blocks = lanes(u, t, r);
+    let mut out = vec![0f32; g.n * r];
+    let task = |(i, out): (usize, &mut [f32])| {
+        let n = out.len() / r;
+        for (block, u) in blocks.iter().enumerate() {
+            let sums = Arch::new().dispatch(Outer { g: g.data, row: g.row, first: g.first + i * LANES, n, u });
+            let width = LANES.min(r - block * LANES);
+            for (out, sums) in out.chunks_exact_mut(r).zip(&sums) {
+                out[block * LANES..][..width].copy_from_slice(&sums[..width]);
+            }
+        }
+    };
+    if t * g.n * r < SERIAL {
+        out.chunks_mut((LANES * r).max(1)).enumerate().for_each(task);
+    } else {
+        out.par_chunks_mut((LANES * r).max(1)).enumerate().for_each(task);
+    }
+    out
+}
+
+/// Columns `first..first + n` (at most 16) of g against one block of u, summed over all rows.
+struct Outer<'a> {
+    g: &'a [f32],
+    row: usize,
+    first: usize,
+    n: usize,
+    u: &'a [[f32; LANES]],
+}
+
+impl WithSimd for Outer<'_> {
+    type Output = [[f32; LANES]; LANES];
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
+        let mut out = [[0f32; LANES]; LANES];
+        for register in 0..LANES / S::F32_LANES {
+            let mut sums = [simd.splat_f32s(0.0); LANES];
+            for (t, u) in self.u.iter().enumerate() {
+                let u = S::as_simd_f32s(u).0[register];
+                let g = &self.g[t * self.row + self.first..][..self.n];
+                if let Some(g) = g.first_chunk::<LANES>() {
+                    for j in 0..LANES {
+                        sums[j] = simd.mul_add_e_f32s(simd.splat_f32s(g[j]), u, sums[j]);
+                    }
+                } else {
+                    for (sum, g) in sums.iter_mut().zip(g) {
+                        *sum = simd.mul_add_e_f32s(simd.splat_f32s(*g), u, *sum);
+                    }
+                }
+            }
+            for (out, sums) in out.iter_mut().zip(sums) {
+                S::as_mut_simd_f32s(out).0[register] = sums;
+            }
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::{Rng, SeedableRng};
+
+    #[test]
+    fn skinny_products_equal_plain_sums_on_random_shapes() {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(3);
+        for case in 0..60 {
+            let (t, k, r) = (rng.random_range(1..150), rng.random_range(1..300), rng.random_range(1..50));
+            let (first, row) = (case % 5, k + 7);
+            let mut fill = |len: usize| (0..len).map(|_| rng.random_range(-1.0..1.0f32)).collect::<Vec<_>>();
+            let (x, w, u, start) = (fill(t * row), fill(k * r), fill(t * r), fill(t * row));
+            let close = |a: f32, b: f64| assert!((f64::from(a) - b).abs() < 1e-4, "{a} {b} ({t} {k} {r})");
+            let cols = Cols { data: &x, row, first, n: k };
+            let at = |t: usize, i: usize| f64::from(x[t * row + first + i]);
+
+            let got = project(cols, t, &w, r, 0.5);
+            for (i, got) in got.iter().enumerate() {
+                close(*got, 0.5 * (0..k).map(|j| at(i / r, j) * f64::from(w[j * r + i % r])).sum::<f64>());
+            }
+            let got = outer(cols, t, &u, r);
+            for (i, got) in got.iter().enumerate() {
+                close(*got, (0..t).map(|t| at(t, i / r) * f64::from(u[t * r + i % r])).sum::<f64>());
+            }
+            let wt = transposed(&w, k, r); // [r, k]
+            let mut y = start.clone();
+            expand(Cols::all(&u, r), t, &wt, k, &mut y, row, first);
+            for (i, y) in y.iter().enumerate() {
+                let (t, j) = (i / row, i % row);
+                let low: f64 = match j.checked_sub(first).filter(|j| *j < k) {
+                    Some(j) => (0..r).map(|x| f64::from(u[t * r + x]) * f64::from(wt[x * k + j])).sum(),
+                    None => 0.0,
+                };
+                close(*y, f64::from(start[i]) + low);
+            }
+        }
+    }
+}

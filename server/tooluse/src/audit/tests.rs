@@ -1,0 +1,119 @@
+use serde_json::json;
+use whetstone_domain::{Accepted, RunConfig, config::RewardName};
+
+use super::*;
+use crate::{Rewarder, tasks::starter};
+
+fn problems() -> Vec<Problem> {
+    let mut problems = starter::load(false, 5, 150);
+    problems.extend(starter::load(true, 5, 50));
+    problems
+}
+
+fn by(name: &RewardName, graded: bool) -> RewardReport {
+    let rewarder = Rewarder::new(&RunConfig { reward: name.clone(), ..RunConfig::default() }).expect("built in");
+    let score = |p: &Problem, text: &str, outcome| {
+        Ok::<_, std::convert::Infallible>(rewarder.score(p, text, &format::parse(Format::BareJson, text), outcome).total)
+    };
+    match audit(&name.to_string(), Format::BareJson, &problems(), graded, score) {
+        Ok(report) => report,
+        Err(never) => match never {},
+    }
+}
+
+#[test]
+fn every_built_in_reward_climbs_from_garbage_to_gold() {
+    for name in RewardName::BUILT_IN {
+        let graded = matches!(name, RewardName::Dense | RewardName::Toolrl);
+        let report = by(&name, graded);
+        assert!(report.violations.is_empty(), "{name}: {:#?}", report.violations);
+        assert!(report.gold_not_right.is_empty() && report.ladder_problems > 80, "{name}: {}", report.ladder_problems);
+        let gold = report.policies.last().expect("rows");
+        assert!(gold.policy == Policy::Gold && gold.accuracy == 1.0);
+        assert!(report.policies.iter().all(|r| r.policy == Policy::Gold || r.reward < gold.reward), "{name}: {:#?}", report.policies);
+        let row = |policy: Policy| report.policies.iter().find(|r| r.policy == policy).expect("a row");
+        assert_eq!(row(Policy::FirstToolEmpty).problems, 200, "a cheap trick is tried on every problem");
+    }
+}
+
+#[test]
+fn a_reward_that_is_not_strictly_graded_is_named() {
+    // values carry the score of simrl: names and keys alone earn nothing
+    let rules: Vec<_> = by(&RewardName::Simrl, true).violations.into_iter().map(|v| (v.rule, v.detail)).collect();
+    assert!(rules.iter().all(|(rule, _)| *rule == "not_strictly_increasing"), "{rules:?}");
+    assert!(rules.iter().any(|(_, d)| d.starts_with("right_tool_empty earns as much as right_keys_junk")), "{rules:?}");
+}
+
+#[test]
+fn rewards_that_pay_for_the_wrong_thing_are_named() {
+    let audited = |score: &dyn Fn(&str, Outcome) -> f64| {
+        let score = |_: &Problem, text: &str, outcome| Ok::<_, std::convert::Infallible>(score(text, outcome));
+        let report = audit("mine", Format::BareJson, &problems(), false, score).unwrap_or_else(|never| match never {});
+        report.violations.into_iter().map(|v| v.rule).collect::<std::collections::BTreeSet<_>>()
+    };
+    assert!(audited(&|_, outcome| f64::from(u8::from(outcome.is_correct()))).is_empty());
+    assert!(audited(&|text, _| text.len() as f64).contains("gold_is_not_the_maximum"), "length");
+    let silence = audited(&|text, outcome| if outcome.is_correct() { 2.0 } else { f64::from(u8::from(text == "[]")) });
+    assert!(silence.contains("silence_pays"), "{silence:?}");
+    let down = audited(&|text, outcome| match outcome.is_correct() {
+        true => 9.0,
+        false => f64::from(u8::from(text.contains("garbage"))),
+    });
+    assert!(down.contains("decreasing"), "{down:?}");
+    assert!(audited(&|_, _| 0.0).contains("gold_is_not_the_maximum"), "nothing for anybody");
+}
+
+#[test]
+fn every_policy_answers_once_and_gold_comes_last() {
+    for problem in problems() {
+        let texts = policies::texts(Format::BareJson, &problem);
+        let distinct: std::collections::BTreeSet<_> = texts.iter().map(|(p, _)| p).collect();
+        assert_eq!(distinct.len(), texts.len(), "{texts:?}");
+        assert!(texts.last().is_some_and(|(p, _)| *p == Policy::Gold) && texts.iter().any(|(p, _)| *p == Policy::WorkedExample));
+        assert!(texts.len() >= if problem.expected.is_no_call() { 5 } else { 10 }, "{texts:?}");
+    }
+}
+
+#[test]
+fn the_data_audit_finds_what_was_planted() {
+    let mut set = starter::load(false, 1, 40);
+    let clean = data::audit(Format::BareJson, &set, Some(&starter::load(true, 1, 40)));
+    assert_eq!((clean.problems, clean.schema_errors.count), (40, 0));
+    assert_eq!(clean.overlap.as_ref().map(|o| (o.requests.count, o.tools.count)), Some((0, 0)));
+    assert!(clean.values_in_request > 0.4 && clean.values_in_request < 1.0, "{}", clean.values_in_request);
+    let mut twin = set[3].clone();
+    twin.id = "twin".into();
+    twin.messages[0].content = format!(" {}!!", twin.messages[0].content.to_uppercase());
+    let mut broken = set[4].clone();
+    broken.id = "broken".into();
+    broken.tools[0].parameters = json!({"type": "object", "properties": {"a": {"type": "integer", "minimum": "x"}}});
+    let mut ill = set.iter().find(|p| p.expected.calls.iter().any(|c| !c.arguments.is_empty())).cloned().expect("a call");
+    ill.id = "ill".into();
+    ill.messages[0].content = "Something else entirely.".into();
+    let name = ill.expected.calls[0].arguments[0].0.clone();
+    ill.expected.calls[0].arguments = vec![(name, Accepted { values: vec![json!({"no": 1})], optional: false })];
+    set.extend([twin, broken, ill]);
+    let report = data::audit(Format::BareJson, &set, Some(&set[..2]));
+    assert!(report.duplicates.count == 2 && report.duplicates.first[0].starts_with("twin asks what starter-1-000003 asks"));
+    assert!(report.schema_errors.first.iter().any(|e| e.starts_with("broken: the schema of tool")), "{:?}", report.schema_errors);
+    assert!(report.schema_errors.first.iter().any(|e| e.starts_with("ill: expected call of")), "{:?}", report.schema_errors);
+    assert_eq!(report.overlap.map(|o| o.requests.count), Some(2));
+}
+
+#[test]
+fn a_value_is_copied_only_where_it_stands_whole() {
+    let mut p = starter::load(false, 1, 200).into_iter().find(|p| p.expected.calls.len() == 1).expect("a call");
+    let mut share = |request: &str, value: serde_json::Value| {
+        p.messages[0].content = request.into();
+        let key = "a".to_owned();
+        p.expected.calls[0].arguments = vec![(key, Accepted { values: vec![value], optional: false })];
+        data::audit(Format::BareJson, std::slice::from_ref(&p), None).values_in_request
+    };
+    assert_eq!(share("It is 15 now", json!(15)), 1.0);
+    assert_eq!(share("It is 15.5 now", json!(15)), 0.0);
+    assert_eq!(share("It is 150", json!(15)), 0.0);
+    assert_eq!(share("It is 15.", json!(15.0)), 1.0);
+    assert_eq!(share("In NEW york", json!("New York")), 1.0);
+    assert_eq!(share("Rows 1, 2 and 3", json!([1, 3])), 1.0);
+    assert_eq!(share("Rows 1, 2 and 3", json!([1, 4])), 0.0);
+}

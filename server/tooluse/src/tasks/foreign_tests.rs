@@ -1,0 +1,140 @@
+use serde_json::{Value, json};
+
+use crate::matching;
+use crate::tasks::{LoadOptions, TaskSet, load};
+
+fn load_rows(rows: &[Value]) -> TaskSet {
+    let file = tempfile::NamedTempFile::new().expect("temporary file");
+    std::fs::write(file.path(), rows.iter().map(|r| format!("{r}\n")).collect::<String>()).expect("written");
+    load(&format!("file:{}", file.path().display()), &LoadOptions::default()).expect("a good row")
+}
+
+#[track_caller]
+fn refused(set: &TaskSet) -> Vec<(usize, &str, &str)> {
+    set.refused.iter().map(|r| (r.line, r.field.as_str(), r.reason.as_str())).collect()
+}
+
+/// Names, arguments, and which of them may be left out.
+fn calls(set: &TaskSet, i: usize) -> Value {
+    let call = |c: &whetstone_domain::ExpectedCall| {
+        let arguments = c.arguments.iter().map(|(k, a)| (k.clone(), json!([a.values[0], a.optional])));
+        json!({"name": c.name, "arguments": arguments.collect::<serde_json::Map<_, _>>()})
+    };
+    set.problems[i].expected.calls.iter().map(call).collect()
+}
+
+fn solvable(set: &TaskSet) {
+    for p in &set.problems {
+        assert!(matching::matches(p, &matching::canonical(p)), "{}", p.id);
+    }
+}
+
+fn openai(turns: Value) -> Value {
+    let function = json!({"name": "get_weather", "description": "Weather", "parameters": {"type": "object", "required": ["city"],
+        "properties": {"city": {"type": "string"}, "days": {"type": "integer", "default": 1}}}});
+    json!({"messages": turns, "tools": [{"type": "function", "function": function}]})
+}
+
+#[test]
+fn openai_rows_load_and_the_last_turn_is_the_expected_answer() {
+    let user = json!({"role": "user", "content": "Weather in Oslo?"});
+    let call = |arguments: Value| {
+        json!({"role": "assistant", "content": null, "tool_calls": [{"id": "c1", "type": "function",
+        "function": {"name": "get_weather", "arguments": arguments}}]})
+    };
+    let result = json!({"role": "tool", "tool_call_id": "c1", "content": "rain"});
+    let set = load_rows(&[
+        openai(json!([{"role": "developer", "content": "Be brief."}, user, call(json!("{\"city\": \"Oslo\", \"days\": 1}"))])),
+        openai(json!([user, call(json!({"city": "Oslo"})), result, user, {"role": "assistant", "content": "It rains."}])),
+        openai(json!([user, call(json!("{\"city\": "))])),
+        openai(json!([user])),
+        openai(json!([user, call(json!({"city": 7}))])),
+        openai(json!([{"role": "robot", "content": ""}, call(json!({}))])),
+    ]);
+    assert_eq!(set.problems.len(), 2);
+    assert_eq!(set.problems[0].id, "line-1");
+    // the default may be left out, the required argument may not
+    assert_eq!(calls(&set, 0), json!([{"name": "get_weather", "arguments": {"city": ["Oslo", false], "days": [1, true]}}]));
+    assert!(set.problems[1].expected.is_no_call() && set.problems[1].messages.len() == 4);
+    let found = refused(&set);
+    let at = "messages[1].tool_calls[0]";
+    assert_eq!(
+        found.iter().map(|f| (f.0, f.1)).collect::<Vec<_>>(),
+        [
+            (3, format!("{at}.function.arguments").as_str()),
+            (4, "messages"),
+            (5, format!("{at}.arguments.city").as_str()),
+            (6, "messages[0].role")
+        ]
+    );
+    assert!(found[1].2.contains("must end with the assistant's turn") && found[2].2.contains("breaks the tool's schema"));
+    solvable(&set);
+}
+
+#[test]
+fn xlam_and_hammer_rows_load_with_their_python_types() {
+    let tools = json!([{"name": "search", "description": "Search", "parameters": {
+        "q": {"description": "Query", "type": "str"},
+        "limit": {"description": "Most", "type": "int, optional", "default": "10"},
+        "ids": {"description": "Ids", "type": "List[int]", "default": ""},
+        "what": {"description": "Anything", "type": "Callable[[str], bool]", "default": ""}}}]);
+    let row = |answers: Value| json!({"id": 7, "query": "Find rust, ten hits", "tools": tools.to_string(), "answers": answers.to_string()});
+    let mut hammer = row(json!([]));
+    hammer["id"] = json!("none");
+    hammer["tools"] = tools.clone();
+    let mut broken = row(json!([]));
+    broken["answers"] = json!("[{");
+    let mut typed = row(json!([{"name": "search", "arguments": {"q": "rust", "ids": ["a"]}}]));
+    typed["id"] = json!("typed");
+    let set = load_rows(&[
+        row(
+            json!([{"name": "search", "arguments": {"q": "rust", "limit": 10, "ids": [1, 2], "what": {"a": 1}}}, {"name": "search", "arguments": {}}]),
+        ),
+        hammer,
+        broken,
+        typed,
+    ]);
+    let parameters = &set.problems[0].tools[0].parameters["properties"];
+    assert_eq!([&parameters["q"]["type"], &parameters["limit"]["type"], &parameters["ids"]["type"]], ["string", "integer", "array"]);
+    assert!(parameters["ids"]["items"]["type"] == "integer" && parameters["what"].get("type").is_none());
+    assert_eq!(set.problems[0].tools[0].parameters["required"], json!([]), "a call without q is expected, so q is not required");
+    assert_eq!(calls(&set, 0)[0]["arguments"]["limit"], json!([10, true]), "the default, a string there, may be left out");
+    assert!(set.problems[1].expected.is_no_call());
+    let found = refused(&set);
+    assert_eq!(found.iter().map(|f| (f.0, f.1)).collect::<Vec<_>>(), [(3, "answers"), (4, "answers[0].arguments.ids")]);
+    solvable(&set);
+}
+
+#[test]
+fn seal_rows_load_with_the_tools_that_the_file_calls() {
+    let row = |id: &str, calling: Value| json!({"id": id, "query": "q", "calling": calling});
+    let call = |api: &str, parameters: Value| json!({"api": api, "parameters": parameters, "responses": []});
+    let set = load_rows(&[
+        row("a", json!([call("getA", json!({"x": 1, "y": "s"}))])),
+        row("b", json!([call("getB", json!({})), call("getA", json!({"x": 1.5}))])),
+        row("c", json!([call("getC", json!({"z": "API_call_0"}))])),
+        row("d", json!([call("getD", json!({"z": "1"}))])),
+        row("e", json!([call("getD", json!({"z": 1}))])),
+        row("f", json!({"api": "x"})),
+    ]);
+    assert_eq!(set.problems.len(), 4);
+    let tools: Vec<&str> = set.problems[0].tools.iter().map(|t| t.name.as_str()).collect();
+    assert_eq!(tools, ["getA", "getC", "getD"], "the called one and two others of the file");
+    let a = &set.problems[0].tools[0].parameters["properties"];
+    assert_eq!((&a["x"]["type"], &a["y"]["type"]), (&json!("number"), &json!("string")));
+    assert!(set.problems[3].tools.iter().any(|t| t.name == "getD" && t.parameters["properties"]["z"].get("type").is_none()));
+    let found = refused(&set);
+    assert_eq!(found.iter().map(|f| (f.0, f.1)).collect::<Vec<_>>(), [(3, "calling[0].parameters"), (6, "calling")]);
+    assert!(found[0].2.contains("result of an earlier call"));
+    solvable(&set);
+}
+
+#[test]
+fn a_format_can_be_named_and_a_wrong_one_is_refused_row_by_row() {
+    let file = tempfile::NamedTempFile::new().expect("temporary file");
+    std::fs::write(file.path(), format!("{}\n", openai(json!([{"role": "user", "content": "q"}, {"role": "assistant"}]))))
+        .expect("written");
+    let at = |format: &str| load(&format!("file:{}#format={format}", file.path().display()), &LoadOptions::default());
+    assert_eq!(at("openai").expect("right").problems.len(), 1);
+    assert!(at("xlam").expect_err("wrong").to_string().contains("line 1, field answers"));
+}
