@@ -10,12 +10,10 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::get;
 use whetstone_domain::Problem as Task;
-use whetstone_domain::config::Format;
 use whetstone_tooluse::format::signature::signature;
-use whetstone_tooluse::{format, matching};
 
 use super::asked::Asked;
-use super::{Frame, show, theme};
+use super::{Frame, produced, show, theme};
 use crate::problem::Problem;
 use crate::task_sets::{self, LARGEST, NAMED};
 use crate::{App, words};
@@ -190,11 +188,7 @@ async fn show_set(State(app): State<App>, Path(spec): Path<String>, asked: Asked
 }
 
 fn expected(p: &Task) -> String {
-    let calls = if p.expected.is_no_call() { "no call".into() } else { format::write(Format::BareJson, &matching::canonical(p)) };
-    match &p.answer {
-        Some(answer) => format!("{calls}, then {}", answer.spoken()),
-        None => calls,
-    }
+    if p.expected.is_no_call() && p.answer.is_none() { "no call".into() } else { produced::expected(p) }
 }
 
 fn shown(p: &Task) -> Shown {
