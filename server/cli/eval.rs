@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde_json::json;
-use whetstone_domain::config::{Compute, ToolUse};
+use whetstone_domain::config::{Compute, Format, ToolUse};
 use whetstone_domain::{Prediction, RunConfig};
 use whetstone_model::weights::Base;
 use whetstone_train::prepare::{Loaded, load};
@@ -57,6 +57,9 @@ pub struct EvalArgs {
     /// Compute threads; 0 = all
     #[arg(long, default_value_t = 0)]
     threads: usize,
+    /// Chat format of prompts and answers: that of the adapter's run
+    #[arg(long, value_name = "FORMAT", default_value = "bare_json", value_parser = super::score::format_name)]
+    format: Format,
     /// Numbers that the frozen weights are multiplied in: auto, f32 or bf16
     #[arg(long, default_value = "auto", value_parser = super::compute)]
     compute: Compute,
@@ -91,6 +94,7 @@ fn measure(args: &EvalArgs, path: &Path, bfcl: Option<&Path>, ui: &Ui) -> Result
     let room = base.config.max_position_embeddings.saturating_sub(args.max_completion_length);
     let config = RunConfig {
         seed: args.seed,
+        format: args.format,
         max_prompt_tokens: args.max_prompt_tokens.unwrap_or(room),
         max_completion_length: args.max_completion_length,
         tools: ToolUse { programs: args.programs, ..ToolUse::default() },

@@ -73,7 +73,7 @@ pub fn run(args: &TrainArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
 
 fn begin(args: &TrainArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
     let mut config = effective_config(args)?;
-    if config.tasks.starts_with("bfcl:") {
+    if whetstone_tooluse::tasks::spec::Spec::parse(&config.tasks).is_ok_and(|s| s.needs_bfcl()) {
         ui.note("warning: BFCL is for measuring; a model that learned from it can no longer be compared on it");
     }
     let bfcl = bfcl_root(args, &config, data, ui)?;
@@ -119,10 +119,12 @@ fn resume(args: &TrainArgs, wanted: &str, data: &Path, ui: &Ui) -> Result<ExitCo
         });
         let ready = |config: &RunConfig| {
             let base = Base::load(&whetstone_model::fetch::locate(model, &source::models_dir(data))?)?;
+            let mut config = config.clone();
             if row.base_sha256.is_empty() {
-                store.settle(row.id, config, &base.sha256)?; // queued by a page, and never begun
+                worker::resolve(&mut config);
+                store.settle(row.id, &config, &base.sha256)?; // queued by a page, and never begun
             }
-            let (ready, report) = prepare(config, base, bfcl.as_deref())?;
+            let (ready, report) = prepare(&config, base, bfcl.as_deref())?;
             lines::report(ui, &report);
             Ok(ready)
         };

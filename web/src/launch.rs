@@ -73,7 +73,8 @@ pub(crate) fn effective(app: &App, wanted: &Launch) -> Result<RunConfig, Problem
     let known = value.clone();
     for (key, new) in changes {
         let pointer = format!("/{}", key.replace('.', "/"));
-        if known.pointer(&pointer).is_none() && !key.starts_with("reward_weights.") {
+        let weight = key.strip_prefix("reward_weights.").is_some_and(|name| !name.is_empty() && !name.contains('.'));
+        if known.pointer(&pointer).is_none() && !weight {
             errors.push(FieldError { pointer: format!("/config{pointer}"), detail: "is no key of a config".into() });
             continue;
         }

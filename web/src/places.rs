@@ -4,11 +4,21 @@ use std::path::Path;
 
 use serde_json::Value;
 use whetstone_store::RunRow;
+use whetstone_tooluse::tasks::spec::Spec;
 
 use crate::App;
 
 /// A task set as people name it: an upload by its name, any other file without its folder.
 pub(crate) fn tasks(app: &App, spec: &str) -> String {
+    if let Ok(parsed) = Spec::parse(spec)
+        && spec.starts_with("mix:")
+    {
+        let plain = parsed.map_paths(|path| {
+            let name = tasks(app, &format!("file:{}", path.display()));
+            Ok::<_, std::convert::Infallible>(Path::new(name.trim_start_matches("file:")).to_path_buf())
+        });
+        return plain.map_or_else(|never| match never {}, |spec| spec.to_string());
+    }
     let Some(path) = spec.strip_prefix("file:") else { return spec.to_owned() };
     let path = Path::new(path);
     let file = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
@@ -39,6 +49,11 @@ pub(crate) fn config(app: &App, run: &RunRow) -> Value {
     }
     if let Some(Value::String(name)) = config.get_mut("model") {
         *name = model_path(name).to_owned();
+    }
+    if let Some(Value::String(reward)) = config.get_mut("reward")
+        && let Some((kind, words)) = reward.split_once(':')
+    {
+        *reward = format!("{kind}:{}", words.split_whitespace().map(model).collect::<Vec<_>>().join(" "));
     }
     config
 }

@@ -33,7 +33,8 @@ fn random(shape: &[usize]) -> Tensor {
 
 /// 100 shared words, 4 prompts of 100, 8 completions of 47 below each.
 fn spans() -> (usize, Vec<Span>) {
-    let mut spans = vec![Span { query: 0..100, keys: vec![0..100] }];
+    let shared = 0..100;
+    let mut spans = vec![Span { query: shared.clone(), keys: vec![shared] }];
     let mut at = 100;
     for _ in 0..4 {
         let prompt = at..at + 100;

@@ -48,7 +48,9 @@ impl std::fmt::Debug for Packed {
 pub fn is_fast() -> bool {
     #[cfg(target_arch = "x86_64")]
     {
-        std::arch::is_x86_feature_detected!("avx512bf16") && std::arch::is_x86_feature_detected!("avx512bw")
+        std::arch::is_x86_feature_detected!("avx512f")
+            && std::arch::is_x86_feature_detected!("avx512bw")
+            && std::arch::is_x86_feature_detected!("avx512bf16")
     }
     #[cfg(not(target_arch = "x86_64"))]
     {
@@ -114,9 +116,11 @@ impl Packed {
 
     fn product_by(&self, m: usize, a: &[f32], alpha: f32, fast: bool) -> Vec<f32> {
         let mut out: Vec<f32> = Vec::with_capacity(m * self.n); // never cleared: every number is written below
-        self.fill(m, a, out.as_mut_ptr(), false, alpha, fast);
-        // SAFETY: the panels cover all n columns of all m rows, and with `keep` off each is written without being read.
-        unsafe { out.set_len(m * self.n) };
+        // SAFETY: there is room; the panels cover all n columns of all m rows, and with `keep` off each is written without being read.
+        unsafe {
+            self.fill(m, a, out.as_mut_ptr(), false, alpha, fast);
+            out.set_len(m * self.n);
+        }
         out
     }
 
@@ -126,11 +130,15 @@ impl Packed {
     /// When an operand does not fit its slice.
     pub fn add_product(&self, m: usize, a: &[f32], dst: &mut [f32]) {
         assert!(dst.len() >= m * self.n, "destination {m}x{} does not fit {} numbers", self.n, dst.len());
-        self.fill(m, a, dst.as_mut_ptr(), true, 1.0, is_fast());
+        // SAFETY: checked above; a slice is initialised.
+        unsafe { self.fill(m, a, dst.as_mut_ptr(), true, 1.0, is_fast()) };
     }
 
-    /// `dst[m, n] = keep * dst + alpha * a[m, k] B`; `dst` must have room for m x n numbers.
-    fn fill(&self, m: usize, a: &[f32], dst: *mut f32, keep: bool, alpha: f32, fast: bool) {
+    /// `dst[m, n] = keep * dst + alpha * a[m, k] B`.
+    ///
+    /// # Safety
+    /// `dst` has room for m x n numbers, which are initialised where `keep`; `fast` only where [`is_fast`].
+    unsafe fn fill(&self, m: usize, a: &[f32], dst: *mut f32, keep: bool, alpha: f32, fast: bool) {
         let (k, n, along) = (self.k, self.n, lines_of(self.k));
         assert!(a.len() >= m * k, "left operand {m}x{k} does not fit {} numbers", a.len());
         if m == 0 || n == 0 {
@@ -384,9 +392,12 @@ mod tests {
             let (packed, from_t) = (Packed::new(Mat::rows(&b, n), k, n), Packed::new(Mat::rows(&transposed, k).t(), k, n));
             for (keep, alpha) in [(false, 1.0), (true, 0.5)] {
                 let mut got = vec![start.clone(); 3];
-                packed.fill(m, &a, got[0].as_mut_ptr(), keep, alpha, false);
-                from_t.fill(m, &a, got[1].as_mut_ptr(), keep, alpha, false);
-                packed.fill(m, &a, got[2].as_mut_ptr(), keep, alpha, is_fast());
+                // SAFETY: each has m x n numbers
+                unsafe {
+                    packed.fill(m, &a, got[0].as_mut_ptr(), keep, alpha, false);
+                    from_t.fill(m, &a, got[1].as_mut_ptr(), keep, alpha, false);
+                    packed.fill(m, &a, got[2].as_mut_ptr(), keep, alpha, is_fast());
+                }
                 assert_eq!(got[0], got[1]);
                 for i in 0..m * n {
                     let dot: f64 =

@@ -89,7 +89,7 @@ fn partial(shape: Shape, qs: &[f32], ks: &[f32], vs: &[f32], seen: &Seen, head: 
         matmul(n, d, width, &mut o, d, false, 1.0, Mat::rows(&p, width), Mat::rows(values, stride), Threads::One);
         Partial { o, max, sum }
     } else {
-        let (max, sum) = few_rows(&queries, keys, values, kv * d, d, scale, &mut p, &mut o);
+        let (max, sum) = few_rows(&queries, keys, values, kv * d, d, &mut p, &mut o);
         Partial { o, max, sum }
     }
 }
@@ -117,7 +117,8 @@ fn exponentials_of(p: &mut [f32], width: usize) -> (Vec<f32>, Vec<f32>) {
 
 wide! {
     /// Plain loops, because a product this small is all overhead.
-    fn few_rows(queries: &[f32], keys: &[f32], values: &[f32], stride: usize, d: usize, scale: f32, p: &mut [f32], o: &mut [f32]) -> (Vec<f32>, Vec<f32>) {
+    fn few_rows(queries: &[f32], keys: &[f32], values: &[f32], stride: usize, d: usize, p: &mut [f32], o: &mut [f32]) -> (Vec<f32>, Vec<f32>) {
+        let scale = 1.0 / (d as f32).sqrt();
         let width = p.len() / (queries.len() / d).max(1);
         for j in 0..width {
             let key = &keys[j * stride..j * stride + d];

@@ -4,6 +4,7 @@
 
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
+use whetstone_domain::config::Compute;
 use whetstone_domain::{Phase, RunConfig, RunState};
 
 use crate::RunId;
@@ -89,7 +90,11 @@ pub struct RunRow {
 impl RunRow {
     /// The effective config.
     pub fn config(&self) -> Result<RunConfig, serde_json::Error> {
-        serde_json::from_str(&self.config_json)
+        let stored: serde_json::Value = serde_json::from_str(&self.config_json)?;
+        let older = stored.get("compute").is_none();
+        let config: RunConfig = serde_json::from_value(stored)?;
+        // a run that was begun before there was a choice goes on in the numbers it was begun in
+        Ok(if older { RunConfig { compute: Compute::F32, ..config } } else { config })
     }
 }
 

@@ -231,7 +231,7 @@ fn rollout(problems: &[Problem]) {
     println!("{:<14} {:<8} {:>10} {:>10}   parse + match + reward of one rollout, microseconds", "format", "reward", "median", "p95");
     for format in Format::ALL {
         for reward in [RewardName::Dense, RewardName::Paper, RewardName::Strict] {
-            let Ok(rewarder) = Rewarder::new(&RunConfig { reward, format, ..RunConfig::default() }) else { continue };
+            let Ok(rewarder) = Rewarder::new(&RunConfig { reward: reward.clone(), format, ..RunConfig::default() }) else { continue };
             let mut times = Vec::new();
             for problem in problems {
                 let gold = matching::canonical(problem);

@@ -53,6 +53,8 @@ pub struct Program {
     timeout: Duration,
     running: Option<Running>,
     asked: u64,
+    /// The step that it is asked about: questions are numbered within one, so that a resumed run asks the same ones.
+    step: usize,
 }
 
 #[derive(Debug)]
@@ -80,11 +82,14 @@ impl Program {
     /// The program of a command line; it is not started yet.
     pub fn new(line: &str, timeout: Duration) -> Result<Self> {
         let words = words(line).map_err(|reason| TrainError::Reward { program: line.to_owned(), reason: reason.to_owned() })?;
-        Ok(Self { words, timeout, running: None, asked: 0 })
+        Ok(Self { words, timeout, running: None, asked: 0, step: 0 })
     }
 
     /// What a rollout earns by the program, and why. `id` of the question is overwritten.
     pub fn ask(&mut self, mut question: Question<'_>) -> Result<(Reward, String)> {
+        if question.step != self.step {
+            (self.step, self.asked) = (question.step, 0);
+        }
         question.id = self.asked;
         self.asked += 1;
         let line = serde_json::to_string(&question).map_err(|e| self.failed(format!("the question cannot be written: {e}")))?;
@@ -124,7 +129,15 @@ impl Program {
             Ok(Err(e)) => Err(Silence::Died(format!("cannot be read: {e}"))),
             Err(RecvTimeoutError::Timeout) => Err(Silence::Late),
             Err(RecvTimeoutError::Disconnected) => {
-                let how = running.child.wait().map_or_else(|e| e.to_string(), |status| status.to_string());
+                let until = std::time::Instant::now() + self.timeout;
+                let how = loop {
+                    match running.child.try_wait() {
+                        Ok(Some(status)) => break status.to_string(),
+                        Ok(None) if std::time::Instant::now() < until => std::thread::sleep(Duration::from_millis(10)),
+                        Ok(None) => break "it closed its output and goes on".to_owned(),
+                        Err(e) => break e.to_string(),
+                    }
+                };
                 Err(Silence::Died(format!("ended without an answer ({how})")))
             }
         })

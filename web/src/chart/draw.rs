@@ -20,16 +20,19 @@ pub(super) fn line(i: usize, s: &Series, at_x: &dyn Fn(f64) -> f64, at_y: &dyn F
         let _ = write!(path, "{}{} {}", if pen_down { 'L' } else { 'M' }, at_x(x), at_y(y));
         pen_down = true;
     }
-    let dot = |(i, (p, e)): (usize, (&(f64, f64), &(f64, f64)))| Dot {
-        x: at_x(p.0),
-        y: at_y(p.1),
-        low: at_y(e.0),
-        high: at_y(e.1),
-        words: format!("{}, step {:.0}: {} ({} to {})", s.name, p.0, said(p.1), said(e.0), said(e.1)),
-        href: s.hrefs.get(i).cloned(),
-    };
-    let finite = |(_, (p, e)): &(usize, (&(f64, f64), &(f64, f64)))| [p.1, e.0, e.1].iter().all(|v| v.is_finite());
-    let mut dots: Vec<Dot> = s.points.iter().zip(&s.ends).enumerate().filter(finite).map(dot).collect();
+    let mut dots = Vec::with_capacity(s.points.len());
+    for (i, (&(x, y), &(low, high))) in s.points.iter().zip(&s.ends).enumerate() {
+        if [y, low, high].iter().all(|v| v.is_finite()) {
+            dots.push(Dot {
+                x: at_x(x),
+                y: at_y(y),
+                low: at_y(low),
+                high: at_y(high),
+                words: format!("{}, step {x:.0}: {} ({} to {})", s.name, said(y), said(low), said(high)),
+                href: s.hrefs.get(i).cloned(),
+            });
+        }
+    }
     if dots.is_empty() {
         dots = alone(s)
             .map(|(x, y)| Dot {

@@ -56,7 +56,7 @@ async fn no_id_leads_out_of_its_place() {
             format!("/api/v1/runs/{id}/adapters/{odd}"),
             format!("/api/v1/runs/{id}/adapters/{odd}.zip"),
             format!("/api/v1/tasksets/{odd}"),
-            format!("/api/v1/tasksets/file:..%2fsecret"),
+            "/api/v1/tasksets/file:..%2fsecret".to_owned(),
             format!("/api/v1/events?run={odd}"),
         ] {
             let answer = site.get(&path).await;

@@ -7,6 +7,9 @@ use whetstone_domain::Problem;
 use super::spec::{Generated, Part, Source, Spec, Split, SplitBy};
 use super::{LoadOptions, Refusal, Row, STARTER_PROBLEMS, TaskError, bfcl, file, starter};
 
+/// A mix has at most so many problems, whatever its weights ask of a generated part.
+const MOST: usize = 1 << 20;
+
 /// Percent of tools or domains that a split holds out.
 const HELD_OUT_SHARE: u64 = 20;
 /// A filter that lets fewer than one in so many generated problems through is not waited for.
@@ -31,6 +34,7 @@ pub(super) fn rows(spec: &Spec, options: &LoadOptions<'_>) -> Result<Rows, TaskE
     let finite = spec.parts.iter().zip(&loaded).filter(|(part, _)| !generated(part));
     let scarcest = finite.map(|(part, (good, _))| (good.len() as f64 * weights / part.weight).floor() as usize).min();
     let total = scarcest.unwrap_or(usize::MAX).min(options.limit.unwrap_or(STARTER_PROBLEMS.max(scarcest.unwrap_or(0))));
+    let total = total.min(MOST);
     let mut queues: Vec<_> = Vec::new();
     let mut out = Vec::new();
     for (part, (mut good, bad)) in spec.parts.iter().zip(loaded) {

@@ -1,6 +1,7 @@
 //! The trainer's numbers against PyTorch/TRL, finite differences and plain autograd.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod bf16;
 mod golden;
 mod gradients;
 mod sampling;

@@ -10,7 +10,7 @@ use whetstone_train::batch::{Batch, Branch, Target};
 use whetstone_train::rng::{Use, at};
 use whetstone_train::step::logprobs;
 
-fn sample(model: &Transformer, adapter: &Adapter, prompts: &[Vec<u32>], rows: usize, longest: usize, eos: &[u32]) -> Vec<Completion> {
+pub fn sample(model: &Transformer, adapter: &Adapter, prompts: &[Vec<u32>], rows: usize, longest: usize, eos: &[u32]) -> Vec<Completion> {
     let ids: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
     let mut d = Decoder::new(model, Some(adapter), &ids, ids.len() * rows, longest, Sampling::Temperature(0.8), eos).unwrap();
     for p in 0..prompts.len() {
@@ -21,7 +21,7 @@ fn sample(model: &Transformer, adapter: &Adapter, prompts: &[Vec<u32>], rows: us
     d.finish(|_| true).unwrap().unwrap()
 }
 
-fn differences(model: &Transformer, adapter: &Adapter, prompts: &[Vec<u32>], rows: usize, completions: &[Completion]) -> (f64, f64) {
+pub fn differences(model: &Transformer, adapter: &Adapter, prompts: &[Vec<u32>], rows: usize, completions: &[Completion]) -> (f64, f64) {
     let branches: Vec<Branch> = prompts
         .iter()
         .zip(completions.chunks(rows))
@@ -38,7 +38,7 @@ fn differences(model: &Transformer, adapter: &Adapter, prompts: &[Vec<u32>], row
     (sum / batch.rows.len() as f64, max)
 }
 
-fn prompts(base: &Base, texts: &[&str]) -> Vec<Vec<u32>> {
+pub fn prompts(base: &Base, texts: &[&str]) -> Vec<Vec<u32>> {
     texts
         .iter()
         .map(|t| {

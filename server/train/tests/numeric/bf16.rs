@@ -1,0 +1,44 @@
+//! bf16 against f32 on the real model: how far the rounding of frozen weights and their inputs moves logprobs and gradients.
+
+use candle_core::DType;
+use whetstone_model::adapter::Adapter;
+use whetstone_model::transformer::Transformer;
+use whetstone_train::batch::{Batch, Branch, Target};
+use whetstone_train::step::{gradients, logprobs};
+
+use crate::sampling::{differences, prompts, sample};
+
+#[test]
+fn bf16_moves_logprobs_and_gradients_no_further_than_promised() {
+    let base = whetstone_model::testing::smollm2().unwrap();
+    let adapter = Adapter::random(&base.config, 16, 32.0, 1, DType::F32, 0.02).unwrap();
+    let exact = Transformer::new(&base.config, &base.weights, 512, false).unwrap();
+    let rounded = Transformer::new(&base.config, &base.weights, 512, true).unwrap();
+    let prompts = prompts(&base, &["What time is it?", "Add 17 and 25, please, and tell me whether the sum is prime."]);
+    let completions = sample(&rounded, &adapter, &prompts, 4, 24, &base.config.eos_token_ids);
+
+    // the sampler and the update round alike: a row's products do not depend on what shares its batch
+    let (mean, max) = differences(&rounded, &adapter, &prompts, 4, &completions);
+    assert!(mean <= 2e-3 && max <= 5e-2, "sampler against update in bf16: mean {mean:e}, max {max:e}");
+
+    let branches: Vec<Branch> = prompts
+        .iter()
+        .zip(completions.chunks(4))
+        .map(|(prompt, c)| Branch { prompt, completions: c.iter().map(|c| Target { ids: &c.ids, mask: &c.mask }).collect() })
+        .collect();
+    let batch = Batch::new(&branches, 0);
+    let [a, b] = [&exact, &rounded].map(|model| logprobs(model, Some(&adapter), &batch, 1.0).unwrap());
+    let mean = a.iter().zip(&b).map(|(a, b)| f64::from((a.logprob - b.logprob).abs())).sum::<f64>() / a.len() as f64;
+    assert!(mean > 0.0 && mean <= 0.02, "mean |logprob difference| {mean:e} nat");
+
+    let coefficient = |completion: usize| if completion.is_multiple_of(2) { 1.0 } else { -0.7 };
+    let [a, b] = [&exact, &rounded].map(|model| {
+        let rows = |scored: &[whetstone_train::step::Scored]| scored.iter().map(|s| coefficient(s.row.completion)).collect();
+        gradients(model, &adapter, &branches, 1.0, false, rows).unwrap().tensors
+    });
+    for (((name, _), a), b) in adapter.named().iter().zip(&a).zip(&b) {
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+        let cosine = dot(a, b) / (dot(a, a) * dot(b, b)).sqrt();
+        assert!(cosine >= 0.999, "{name}: cosine {cosine}");
+    }
+}
