@@ -16,7 +16,7 @@ use crate::math::{dot, exp, max_of, sum_by, wide};
 /// From so many query rows on a product is worth its packing.
 const PRODUCT_ROWS: usize = 8;
 
-/// One range of keys, the rows (index of span, place of the range in it) that see it.
+/// One range of keys and the spans (by index) that see it.
 struct Seen<'a> {
     keys: &'a Range<usize>,
     rows: Vec<usize>,
