@@ -107,5 +107,7 @@ fn problem(stored: &Stored) -> Problem {
         matcher: Matcher::Bfcl,
         domain: String::new(),
         difficulty: 0,
+        environment: None,
+        answer: None,
     }
 }

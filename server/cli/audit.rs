@@ -77,16 +77,26 @@ pub fn run(args: &CheckArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
     let found = audit::data::audit(args.format, &set.problems, held_out.as_ref().map(|h| h.problems.as_slice()));
     let tokens = args.model.as_deref().map(|model| tokens(model, &config, &set.problems, data, ui)).transpose()?.flatten();
     let graded = is_graded(&config);
-    let report = audit::audit(&args.reward, args.format, &set.problems, graded, |problem, text, outcome| {
+    // a conversation is not one text: its reward has rules of its own
+    let single: Vec<Problem> = set.problems.iter().filter(|p| !p.is_conversation()).cloned().collect();
+    let conversations = set.problems.len() - single.len();
+    let report = audit::audit(&args.reward, args.format, &single, graded, |problem, text, outcome| {
         let parse = format::parse(args.format, text);
         scorer.score(0, problem, text, &parse, outcome).map(|r| r.total)
     })?;
     let passed = report.violations.is_empty() && found.schema_errors.count == 0;
     ui.object(&json!({
-        "tasks": args.spec, "passed": passed, "refused": set.refused, "data": found, "prompt_tokens": tokens, "reward": report,
+        "tasks": args.spec, "passed": passed, "refused": set.refused, "data": found, "prompt_tokens": tokens,
+        "reward": (!single.is_empty()).then_some(&report), "conversations": conversations,
     }))?;
     lines::refusals(ui, &set.refused);
     say_data(ui, &found, tokens.as_ref());
+    if conversations > 0 {
+        ui.say(&format!("\n{conversations} problems bring tools that run; what a reward pays for them is not checked here"));
+    }
+    if single.is_empty() {
+        return Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
     ui.say(&format!("\nreward {}\n{:<38} {:>8} {:>9} {:>9} {:>9}", report.reward, "policy", "problems", "reward", "of calls", "accuracy"));
     for row in &report.policies {
         let of_calls = row.reward_where_a_call_is_expected.map_or_else(|| "-".into(), |r| format!("{r:.3}"));

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde_json::json;
-use whetstone_domain::config::{Compute, Format};
+use whetstone_domain::config::{Compute, Format, ToolUse};
 use whetstone_domain::{Prediction, RunConfig};
 use whetstone_model::weights::Base;
 use whetstone_train::prepare::{Loaded, load};
@@ -66,6 +66,9 @@ pub struct EvalArgs {
     /// The unpacked bfcl-eval wheel; fetched by pip where a bfcl: task set is used without it
     #[arg(long, value_name = "DIR", env = "WHETSTONE_BFCL", hide_env_values = true)]
     bfcl: Option<PathBuf>,
+    /// Let the tools of problems start programs and read database files
+    #[arg(long)]
+    programs: bool,
 }
 
 /// Runs the command.
@@ -94,6 +97,7 @@ fn measure(args: &EvalArgs, path: &Path, bfcl: Option<&Path>, ui: &Ui) -> Result
         format: args.format,
         max_prompt_tokens: args.max_prompt_tokens.unwrap_or(room),
         max_completion_length: args.max_completion_length,
+        tools: ToolUse { programs: args.programs, ..ToolUse::default() },
         compute: args.compute,
         ..RunConfig::default()
     };
@@ -101,7 +105,7 @@ fn measure(args: &EvalArgs, path: &Path, bfcl: Option<&Path>, ui: &Ui) -> Result
     let (pool, loaded) = load(&policy, &args.tasks, args.limit, &config, bfcl)?;
     lines::set(ui, "evaluating", &loaded);
     ui.start_bar(pool.items.len());
-    let found = evaluate(&policy, adapter.as_ref(), &pool.items, args.batch, args.max_completion_length, |done| {
+    let found = evaluate(&policy, adapter.as_ref(), &pool.items, args.batch, args.max_completion_length, &config.tools, |done| {
         ui.at(done);
         true
     });

@@ -28,6 +28,7 @@ Examples:
 Task sets (SPEC):
   starter, starter:held-out              generated: one call or none
   starter:wide, starter:wide-held-out    generated: several calls, look-alikes of the right tool, values to be brought into another form
+  starter:tools, starter:tools-held-out  generated: tools that run: look up, then compute; the answer is given in words
   file:PATH                              JSON lines: our own, OpenAI chat (messages + tools, the last turn is the expected answer),
                                          xLAM and Hammer (query, tools, answers), Seal-Tools (query, calling); seen from the first row,
                                          or said: file:PATH#format=own|openai|xlam|seal
@@ -44,7 +45,30 @@ Our own task file holds one problem a line:
    \"tools\": [{\"name\": \"get_weather\", \"description\": \"Current weather\", \"parameters\": {\"type\": \"object\",
      \"properties\": {\"city\": {\"type\": \"string\"}}, \"required\": [\"city\"]}}],
    \"expected\": [{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Oslo\"}}]}
-An argument may be {\"any_of\": [values], \"optional\": true}; expected [] means that no call is right.";
+An argument may be {\"any_of\": [values], \"optional\": true}; expected [] means that no call is right.
+
+A problem may bring tools that run; it is then worked on in several turns, and answered in words:
+  {\"id\": \"p-1\", \"messages\": [{\"role\": \"user\", \"content\": \"What do 3 mugs cost?\"}],
+   \"tools\": [{\"name\": \"get_price\", \"parameters\": {\"type\": \"object\", \"properties\": {\"product\": {\"type\": \"string\"}},
+      \"required\": [\"product\"]}}, {\"name\": \"calculate\", \"parameters\": {\"type\": \"object\", \"properties\": {\"expression\":
+      {\"type\": \"string\"}}, \"required\": [\"expression\"]}}],
+   \"environment\": {\"tools\": {\"calculate\": {\"kind\": \"calculator\"}, \"get_price\": {\"kind\": \"table\",
+      \"sql_setup\": \"create table p (name text, price real); insert into p values ('mug', 4.2)\",
+      \"query\": \"select price from p where name = :product\"}}},
+   \"expected\": [{\"name\": \"get_price\", \"arguments\": {\"product\": \"mug\"}},
+      {\"name\": \"calculate\", \"arguments\": {\"expression\": {\"any_of\": [\"3 * 4.2\", \"12.6\"]}}}],
+   \"answer\": 12.6}
+expected lists the calls that lead to the answer; an expression is right when its value is among those accepted. answer is a
+number (the last one of the model's words) or a text, or {\"any_of\": [..], \"none_of\": [texts], \"tolerance\": 0.005}.
+What runs a tool, by its kind:
+  calculator                        argument expression
+  clock      operation              now, convert, between, add or weekday; environment.now sets the present
+  table      sql_setup, query       SQLite in memory; without query the argument sql is run (reading only); or database: a file *
+  files      files                  a folder of texts: NAME.list, NAME.read, NAME.write
+  http       openapi, server, operations   NAME.OPERATION for the operations of an OpenAPI 3 document on this machine
+  mcp        command                NAME.TOOL for the tools of an MCP server on stdin and stdout *
+  command    command                a program; {name} stands for an argument, all of them are JSON on stdin *
+* only with tools.programs = true (eval: --programs); other hosts for http: tools.hosts.";
 
 /// List task sets, and look into them
 #[derive(Args)]
@@ -112,6 +136,8 @@ fn list(ui: &Ui) -> Result<()> {
             "generated from a seed: several calls, look-alikes of the right tool, values to be brought into another form".to_owned(),
         ),
         ("starter:wide-held-out".to_owned(), "the same for domains that are never trained on".to_owned()),
+        ("starter:tools".to_owned(), "generated from a seed; tools that run: look up, then compute; the answer is in words".to_owned()),
+        ("starter:tools-held-out".to_owned(), "the same with other tools, words and numbers, never trained on".to_owned()),
         ("file:PATH".to_owned(), "problems in a file of JSON lines, of several formats (see `whetstone tasks --help`)".to_owned()),
     ];
     entries.extend(
@@ -133,5 +159,9 @@ fn show(ui: &Ui, p: &Problem) {
         ui.say(&format!("  offers {}", format::signature::signature(t)));
     }
     let expected = if p.expected.is_no_call() { "no call".to_owned() } else { format::write(Format::BareJson, &matching::canonical(p)) };
-    ui.say(&format!("  expects {expected}\n"));
+    ui.say(&format!("  expects {expected}"));
+    if let Some(answer) = &p.answer {
+        ui.say(&format!("  answers {}", answer.spoken()));
+    }
+    ui.say("");
 }

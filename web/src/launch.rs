@@ -99,6 +99,12 @@ pub(crate) fn effective(app: &App, wanted: &Launch) -> Result<RunConfig, Problem
     if let Err(e) = Rewarder::new(&config) {
         errors.push(FieldError { pointer: at(&e.pointer), detail: e.detail });
     }
+    // whoever may start a run may not therefore start programs: a task file that is uploaded could name any
+    for (key, asked) in [("tools.programs", config.tools.programs), ("tools.hosts", !config.tools.hosts.is_empty())] {
+        if asked {
+            errors.push(FieldError { pointer: at(key), detail: "can only be set on the command line".into() });
+        }
+    }
     if !config.model.is_empty() && !app.models.contains(&config.model) {
         errors.push(FieldError { pointer: at("model"), detail: format!("is none of {}", app.models.join(", ")) });
     }
@@ -127,7 +133,10 @@ fn task_spec(app: &App, spec: &str) -> Result<String, String> {
             bfcl if bfcl.strip_prefix("bfcl:").is_some_and(|c| c.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')) => {
                 Ok(bfcl.into())
             }
-            _ => Err("is no task set: take starter, starter:held-out, starter:wide, starter:wide-held-out, bfcl:CATEGORY, or file:NAME of an uploaded one".into()),
+            _ => {
+                let made = Generated::ALL.map(Generated::name).join(", ");
+                Err(format!("is no task set: take {made}, bfcl:CATEGORY, or file:NAME of an uploaded one"))
+            }
         };
     };
     // a run that is cloned names the path that an upload was given
@@ -143,7 +152,7 @@ fn flatten(map: &Map<String, Value>, before: &str, out: &mut BTreeMap<String, Va
     for (key, value) in map {
         let key = if before.is_empty() { key.clone() } else { format!("{before}.{key}") };
         match value {
-            Value::Object(inner) if key == "warm_start" || key == "reward_weights" => flatten(inner, &key, out),
+            Value::Object(inner) if key == "warm_start" || key == "reward_weights" || key == "tools" => flatten(inner, &key, out),
             other => {
                 out.insert(key, other.clone());
             }

@@ -193,6 +193,8 @@ fn group(index: usize, rewards: &[f64]) -> GroupRecord {
             matcher: Matcher::Bfcl,
             domain: "d".into(),
             difficulty: 1,
+            environment: None,
+            answer: None,
         },
         prompt: XSS.into(),
         prompt_ids: vec![1],
@@ -329,6 +331,10 @@ async fn a_run_from_the_api_is_checked_by_field_and_idempotent() {
     let refused = site.json("/api/v1/runs", wrong).await.is(422).json();
     let pointers: Vec<&str> = refused["errors"].as_array().unwrap().iter().map(|e| e["pointer"].as_str().unwrap()).collect();
     assert_eq!(pointers, ["/config/nonsense", "/config/warm_start/steps", "/config/model", "/config/tasks"]);
+    let programs = json!({ "config": { "tools": { "programs": true, "hosts": ["x"], "max_turns": 99 } } });
+    let refused = site.json("/api/v1/runs", programs).await.is(422).json();
+    let pointers: Vec<&str> = refused["errors"].as_array().unwrap().iter().filter_map(|e| e["pointer"].as_str()).collect();
+    assert_eq!(pointers, ["/config/tools/max_turns", "/config/tools/programs", "/config/tools/hosts"]);
     site.json("/api/v1/runs", json!({ "name": "a\nb" })).await.is(422);
     site.json("/api/v1/runs", json!({ "recipe": "none" })).await.is(422);
     site.json("/api/v1/runs", json!({ "unknown": 1 })).await.is(422);
@@ -445,7 +451,15 @@ async fn an_upload_is_reported_kept_and_never_overwritten() {
     }
     assert_eq!(
         site.get("/api/v1/tasksets").await.is(200).json(),
-        json!(["starter", "starter:held-out", "starter:wide", "starter:wide-held-out", "file:mine"])
+        json!([
+            "starter",
+            "starter:held-out",
+            "starter:wide",
+            "starter:wide-held-out",
+            "starter:tools",
+            "starter:tools-held-out",
+            "file:mine"
+        ])
     );
     assert_eq!(std::fs::read_dir(site.dir.path().join("tasks")).unwrap().count(), 1, "nothing is left aside");
 }

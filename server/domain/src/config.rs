@@ -158,6 +158,30 @@ impl Default for WarmStart {
     }
 }
 
+/// Tools that run while a conversation goes on, where the problems bring some.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ToolUse {
+    /// Most turns of the model in one rollout, 1 to 16. 4: two or three calls after one another, and the answer.
+    pub max_turns: usize,
+    /// Most tokens of a conversation after its prompt, results included, 1 to 131072. 512: four turns of the default length and
+    /// results as long; memory for the keys and values of so many is set aside for each rollout.
+    pub max_tokens: usize,
+    /// Longest time of one call, s, above 0 and at most 600. 5: the whole step waits for it.
+    pub timeout: f64,
+    /// Lets problems start programs (`command`, `mcp`) and read database files, with all that this account may do. Off, because
+    /// a task file from somebody else should not.
+    pub programs: bool,
+    /// Hosts beside this machine that `http` tools may speak to, `host` or `host:port`.
+    pub hosts: Vec<String>,
+}
+
+impl Default for ToolUse {
+    fn default() -> Self {
+        Self { max_turns: 4, max_tokens: 512, timeout: 5.0, programs: false, hosts: Vec::new() }
+    }
+}
+
 /// The one config of a run. Unknown keys are refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -200,7 +224,7 @@ pub struct RunConfig {
     pub num_generations: usize,
     /// Longer prompts are dropped when problems are loaded, and counted. Tokens, >= 1.
     pub max_prompt_tokens: usize,
-    /// Length limit of a completion, tokens, >= 1.
+    /// Length limit of a completion, which is one turn of the model, tokens, >= 1.
     pub max_completion_length: usize,
     /// Sampling temperature while training, > 0; logits are divided by it in the update, too.
     pub temperature: f64,
@@ -248,6 +272,8 @@ pub struct RunConfig {
     pub eval_batch: usize,
     /// Optional supervised first phase.
     pub warm_start: WarmStart,
+    /// Tools that run.
+    pub tools: ToolUse,
     /// Compute threads; 0 = as many as the machine has, resolved once and stored.
     pub threads: usize,
     /// Numbers that the frozen weights are multiplied in.
@@ -299,6 +325,7 @@ impl Default for RunConfig {
             checkpoint_every: 10,
             eval_batch: 32,
             warm_start: WarmStart::default(),
+            tools: ToolUse::default(),
             threads: 0,
             compute: Compute::Auto,
         }
@@ -372,6 +399,9 @@ impl RunConfig {
         check(w.eval_every >= 1, "warm_start.eval_every", "must be at least 1");
         check(w.eval_problems >= 1, "warm_start.eval_problems", "must be at least 1");
         check(w.patience >= 1, "warm_start.patience", "must be at least 1");
+        check((1..=16).contains(&self.tools.max_turns), "tools.max_turns", "must be between 1 and 16");
+        check((1..=131_072).contains(&self.tools.max_tokens), "tools.max_tokens", "must be between 1 and 131072 tokens");
+        check(positive(self.tools.timeout) && self.tools.timeout <= 600.0, "tools.timeout", "must be above 0 and at most 600");
         errors
     }
 

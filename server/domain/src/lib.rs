@@ -4,6 +4,7 @@
 //! a type belongs here when at least two crates hand it to each other.
 
 pub mod config;
+pub mod environment;
 pub mod evaluation;
 pub mod event;
 pub mod outcome;
@@ -15,6 +16,7 @@ pub mod run;
 pub mod stats;
 
 pub use config::{ConfigError, RunConfig};
+pub use environment::{ClockOperation, Environment, Exchange, ExpectedAnswer, Runnable, ToolFailure, ToolResult};
 pub use evaluation::{EvaluationKind, EvaluationRecord, EvaluationSummary, Prediction};
 pub use event::{CheckpointRecord, Event, GroupClass, GroupRecord, StepRecord};
 pub use outcome::Outcome;

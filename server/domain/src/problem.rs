@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::{Environment, ExpectedAnswer};
+
 /// Who speaks in a chat message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -148,4 +150,18 @@ pub struct Problem {
     /// 0 = unknown, 1 = easiest.
     #[serde(default)]
     pub difficulty: u8,
+    /// Tools that run while the problem is worked on; none where calls are only written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<Environment>,
+    /// How the conversation must end, in words, after the expected calls were made in their order; none where the calls are
+    /// the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<ExpectedAnswer>,
+}
+
+impl Problem {
+    /// True when it is worked on in several turns: tools run, and the answer is given in words.
+    pub fn is_conversation(&self) -> bool {
+        self.environment.is_some() && self.answer.is_some()
+    }
 }

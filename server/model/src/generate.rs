@@ -45,6 +45,8 @@ struct Row {
     segment: usize,
     rng: ChaCha8Rng,
     limit: usize,
+    /// Length at which its turn ends, at most `limit`.
+    turn_end: usize,
     /// Tokens that are in `completion` but not yet read by the model.
     unread: Vec<u32>,
     /// Hidden row from which the next token is drawn. [1, E]
@@ -112,8 +114,14 @@ impl<'a> Decoder<'a> {
         let p = &self.prompts[prompt];
         let segment = self.cache.segment(Some(p.segment), limit)?;
         let completion = Completion { stop: (limit == 0).then_some(StopReason::Length), ..Completion::default() };
-        self.rows.push(Row { segment, rng, limit, unread: Vec::new(), hidden: p.hidden.clone(), completion });
+        self.rows.push(Row { segment, rng, limit, turn_end: limit, unread: Vec::new(), hidden: p.hidden.clone(), completion });
         Ok(self.rows.len() - 1)
+    }
+
+    /// Ends the row after at most `tokens` further tokens, until tokens are forced on it.
+    pub fn limit_turn(&mut self, row: usize, tokens: usize) {
+        let r = &mut self.rows[row];
+        r.turn_end = r.completion.ids.len().saturating_add(tokens).min(r.limit);
     }
 
     /// Appends tokens that the policy did not choose. A row that had ended goes on; one that outgrows its limit ends.
@@ -125,6 +133,7 @@ impl<'a> Decoder<'a> {
         r.completion.entropies.extend(std::iter::repeat_n(0.0, n));
         r.completion.mask.extend(std::iter::repeat_n(0, n));
         r.unread.extend_from_slice(&ids[..n]);
+        r.turn_end = r.limit;
         r.completion.stop = (r.completion.ids.len() >= r.limit).then_some(StopReason::Length);
     }
 
@@ -168,22 +177,32 @@ impl<'a> Decoder<'a> {
             r.unread.push(id);
             if self.eos.contains(&id) {
                 r.completion.stop = Some(StopReason::Eos);
-            } else if r.completion.ids.len() >= r.limit {
+            } else if r.completion.ids.len() >= r.turn_end {
                 r.completion.stop = Some(StopReason::Length);
             }
         }
         Ok(true)
     }
 
+    /// Rows that have not ended.
+    pub fn live(&self) -> usize {
+        self.rows.iter().filter(|r| r.completion.stop.is_none()).count()
+    }
+
+    /// What every row has, in the order they were forked.
+    pub fn into_completions(self) -> Vec<Completion> {
+        self.rows.into_iter().map(|r| r.completion).collect()
+    }
+
     /// Steps until no row is live, asking `go_on` (live rows) before each; the completions in the order they were forked.
     pub fn finish(mut self, mut go_on: impl FnMut(usize) -> bool) -> Result<Option<Vec<Completion>>> {
         loop {
-            let live = self.rows.iter().filter(|r| r.completion.stop.is_none()).count();
+            let live = self.live();
             if live > 0 && !go_on(live) {
                 return Ok(None);
             }
             if !self.step()? {
-                return Ok(Some(self.rows.into_iter().map(|r| r.completion).collect()));
+                return Ok(Some(self.into_completions()));
             }
         }
     }

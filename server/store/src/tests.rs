@@ -87,6 +87,8 @@ fn problem(id: &str) -> Problem {
         matcher: Matcher::Bfcl,
         domain: "shop".into(),
         difficulty: 2,
+        environment: None,
+        answer: None,
     }
 }
 

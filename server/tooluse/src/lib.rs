@@ -4,6 +4,7 @@
 //! Out: the plain structs of `whetstone-domain`. Pure and deterministic: no tensors, no tokens, no I/O but reading task files.
 
 pub mod audit;
+pub mod conversation;
 pub mod format;
 pub mod matching;
 pub mod offer;

@@ -91,6 +91,8 @@ mod tests {
             matcher: Matcher::Bfcl,
             domain: String::new(),
             difficulty: 0,
+            environment: None,
+            answer: None,
         }
     }
 

@@ -78,8 +78,12 @@ fn one(line: usize, text: &str, format: Format, ids: &HashMap<&str, &Problem>) -
         Some(_) => return bad("id", "must be a string".into()),
         None => return bad("id", "is missing".into()),
     };
-    if !ids.contains_key(id.as_str()) {
-        return bad("id", format!("{id:?} is no problem of this task set"));
+    match ids.get(id.as_str()) {
+        None => return bad("id", format!("{id:?} is no problem of this task set")),
+        Some(p) if p.is_conversation() => {
+            return bad("id", format!("problem {id:?} is worked on in several turns, which one line cannot show; use `whetstone eval`"));
+        }
+        Some(_) => {}
     }
     // calls, where both are given: they are what the model's own parser read
     let (text, parse) = match (row.remove("calls"), row.remove("text")) {
@@ -210,6 +214,14 @@ mod tests {
             let refusal = lines[0].clone().expect_err(&row);
             assert!(refusal.line == 2 && refusal.field == field && refusal.reason.contains(reason), "{refusal}");
         }
+    }
+
+    #[test]
+    fn a_conversation_is_not_judged_by_one_line() {
+        let problem = starter::tools::problem(false, 3, 0);
+        let row = serde_json::json!({"id": problem.id, "calls": matching::canonical(&problem)}).to_string();
+        let refusal = read_lines(std::slice::from_ref(&problem), &row)[0].clone().expect_err("several turns");
+        assert!(refusal.field == "id" && refusal.reason.contains("several turns"), "{refusal}");
     }
 
     #[test]

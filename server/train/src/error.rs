@@ -81,6 +81,14 @@ pub enum TrainError {
     /// A task set cannot be used.
     #[error(transparent)]
     Tasks(#[from] whetstone_tooluse::tasks::TaskError),
+    /// A problem's tools cannot run.
+    #[error("problem {problem}: {source}")]
+    Tool {
+        /// Its id.
+        problem: String,
+        /// Which tool, and why.
+        source: whetstone_tools::ToolError,
+    },
     /// Another process works on the run.
     #[error("run {run} is being worked on by another process, which holds {}; stop it first, or wait until it has ended", lock.display())]
     Locked {

@@ -2,12 +2,15 @@
 
 use std::time::Instant;
 
-use whetstone_domain::{EvaluationSummary, Prediction, StopReason};
+use whetstone_domain::config::ToolUse;
+use whetstone_domain::{EvaluationSummary, Prediction, Problem, StopReason};
 use whetstone_model::adapter::Adapter;
 use whetstone_model::generate::{Completion, Decoder, Sampling};
+use whetstone_tooluse::conversation::judge;
 use whetstone_tooluse::predict;
 
 use crate::batch::{Batch, Branch, Target};
+use crate::converse::{drive, room};
 use crate::error::Result;
 use crate::policy::Policy;
 use crate::pool::Prepared;
@@ -27,13 +30,14 @@ pub struct Evaluated {
     pub predictions: Vec<Prediction>,
 }
 
-/// Answers every problem of `items`, `rows` at a time and at most `longest` tokens each; none when `go_on(done)` said no.
+/// Answers every problem of `items`, `rows` at a time and at most `turn` tokens a turn; none when `go_on(done)` said no.
 pub fn evaluate(
     policy: &Policy,
     adapter: Option<&Adapter>,
     items: &[Prepared],
     rows: usize,
-    longest: usize,
+    turn: usize,
+    tools: &ToolUse,
     mut go_on: impl FnMut(usize) -> bool,
 ) -> Result<Option<Evaluated>> {
     let start = Instant::now();
@@ -41,18 +45,24 @@ pub fn evaluate(
     let mut first = Vec::new();
     for chunk in items.chunks(rows.max(1)) {
         let prompts: Vec<&[u32]> = chunk.iter().map(|p| p.ids.as_slice()).collect();
+        let longest = room(policy, &chunk.iter().collect::<Vec<_>>(), turn, tools);
         let mut decoder = Decoder::new(&policy.model, adapter, &prompts, chunk.len(), longest, Sampling::Greedy, &policy.eos)?;
         for i in 0..chunk.len() {
             decoder.fork(i, crate::rng::at(crate::rng::Use::Rollout, 0, 0, 0, 0), longest)?;
         }
         let done = predictions.len();
-        let Some(completions) = decoder.finish(|_| go_on(done))? else { return Ok(None) };
-        for (item, c) in chunk.iter().zip(&completions) {
-            let stop = c.stop.unwrap_or(StopReason::Length);
-            predictions.push(predict(policy.format, &item.problem, &policy.text(&c.ids), stop, c.ids.len()));
+        let problems: Vec<&Problem> = chunk.iter().map(|p| &p.problem).collect();
+        let Some(sampled) = drive(policy, decoder, &problems, turn, tools, |_| go_on(done))? else { return Ok(None) };
+        for (item, s) in chunk.iter().zip(&sampled) {
+            let c = &s.completion;
+            let written = c.mask.iter().filter(|m| **m == 1).count();
+            predictions.push(match &s.transcript {
+                Some(transcript) => judge::predict(&item.problem, transcript, written),
+                None => predict(policy.format, &item.problem, &policy.text(&c.ids), c.stop.unwrap_or(StopReason::Length), written),
+            });
         }
         if first.len() < KL_PROBLEMS {
-            first.extend(completions.into_iter().take(KL_PROBLEMS - first.len()));
+            first.extend(sampled.into_iter().map(|s| s.completion).take(KL_PROBLEMS - first.len()));
         }
     }
     let summary = EvaluationSummary::of(&predictions, start.elapsed().as_secs_f64());

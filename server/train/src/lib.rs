@@ -7,6 +7,7 @@ pub mod advantage;
 pub mod batch;
 pub mod bench;
 pub mod checkpoint;
+pub mod converse;
 pub mod error;
 pub mod evaluate;
 pub mod export;

@@ -1,7 +1,7 @@
 //! Station *metrics*: scored groups in, numbers under TRL's names out.
 
 use whetstone_domain::event::Metrics;
-use whetstone_domain::{GroupClass, GroupRecord, Outcome, StopReason};
+use whetstone_domain::{GroupClass, GroupRecord, Outcome, Role, Rollout, StopReason};
 
 use crate::advantage::mean_std;
 
@@ -19,8 +19,10 @@ pub fn of_groups(groups: &[GroupRecord]) -> Metrics {
     put("reward_std", groups.iter().map(|g| g.std).sum::<f64>() / groups.len().max(1) as f64);
     put("frac_reward_zero_std", groups.iter().filter(|g| g.std == 0.0).count() as f64 / groups.len().max(1) as f64);
     if let Some(first) = rollouts.first() {
-        for (i, part) in first.reward.parts.iter().enumerate() {
-            let values: Vec<f64> = rollouts.iter().filter_map(|r| r.reward.parts.get(i)?.value).collect();
+        for part in &first.reward.parts {
+            // conversations and single answers have parts of their own
+            let of = |r: &Rollout| r.reward.parts.iter().find(|p| p.name == part.name).and_then(|p| p.value);
+            let values: Vec<f64> = rollouts.iter().filter_map(|r| of(r)).collect();
             if !values.is_empty() {
                 let (mean, std) = mean_std(&values);
                 put(&format!("rewards/{}/mean", part.name), mean);
@@ -33,7 +35,9 @@ pub fn of_groups(groups: &[GroupRecord]) -> Metrics {
     put("completions/min_length", lengths.iter().copied().fold(f64::INFINITY, f64::min));
     put("completions/max_length", lengths.iter().copied().fold(0.0, f64::max));
     put("completions/clipped_ratio", share(rollouts.iter().filter(|r| r.stop == StopReason::Length).count()));
-    let calls: usize = rollouts.iter().filter_map(|r| r.parse.strict.as_ref().ok()).map(Vec::len).sum();
+    // where the last turn cannot be read, one for every turn before it that was answered by tools
+    let answered = |r: &Rollout| r.turns.iter().filter(|t| t.role == Role::Tool).count();
+    let calls: usize = rollouts.iter().map(|r| r.parse.strict.as_ref().map_or_else(|_| answered(r), Vec::len)).sum();
     put("tools/call_frequency", share(calls));
     for outcome in Outcome::ALL {
         put(&format!("outcome/{}", outcome.name()), share(rollouts.iter().filter(|r| r.outcome == outcome).count()));

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 use whetstone_domain::config::{Compute, Format};
-use whetstone_domain::{Problem, RunConfig};
+use whetstone_domain::{Message, Problem, RunConfig};
 use whetstone_model::transformer::Transformer;
 use whetstone_model::weights::Base;
 use whetstone_tooluse::format::{self, Style};
@@ -24,6 +24,8 @@ pub struct Policy {
     pub native: bool,
     /// Tokens that end a turn.
     pub eos: Vec<u32>,
+    /// Tokens that a prompt and all that follows it may have together.
+    pub positions: usize,
 }
 
 impl Policy {
@@ -33,12 +35,15 @@ impl Policy {
         if asked > base.config.max_position_embeddings {
             return Err(TrainError::TooLong { asked, limit: base.config.max_position_embeddings });
         }
+        // a conversation takes what room there is
+        let longest = config.max_completion_length.max(config.tools.max_tokens);
+        let positions = config.max_prompt_tokens.saturating_add(longest).min(base.config.max_position_embeddings);
         let bf16 = resolve_compute(config.compute) == Compute::Bf16;
         let weights = base.take_weights();
-        let model = Transformer::new(&base.config, &weights, asked, bf16)?;
+        let model = Transformer::new(&base.config, &weights, positions, bf16)?;
         let eos = base.config.eos_token_ids.clone();
         let native = base.chat_template.lists_tools() && format::speaks(config.format, base.chat_template.source());
-        Ok(Self { model, format: config.format, style: Style::of_config(config), native, eos, base })
+        Ok(Self { model, format: config.format, style: Style::of_config(config), native, eos, positions, base })
     }
 
     /// The rendered prompt and its ids. Rendered once, tokenised once; later stations only pass ids on.
@@ -58,6 +63,14 @@ impl Policy {
     pub fn text(&self, ids: &[u32]) -> String {
         let end = ids.len() - usize::from(ids.last().is_some_and(|id| self.eos.contains(id)));
         self.base.tokenizer.decode(&ids[..end], false)
+    }
+
+    /// Ids that follow a turn which ended with `last` when `message` is said next, up to the model's next turn. The end of the
+    /// turn is not repeated where the model wrote it.
+    pub fn between(&self, last: Option<u32>, message: &Message) -> Result<Vec<u32>> {
+        let text = self.base.chat_template.between(message)?;
+        let end = last.map(|id| self.base.tokenizer.piece(id)).unwrap_or_default();
+        Ok(self.base.tokenizer.encode(text.strip_prefix(end.as_str()).unwrap_or(&text))?)
     }
 
     /// Ids of an answer as the model should have written it, end-of-turn token included.

@@ -7,10 +7,12 @@ use std::path::Path;
 
 use whetstone_domain::{Problem, Role, RunConfig};
 use whetstone_model::weights::Base;
+use whetstone_tools::Toolbox;
 use whetstone_tooluse::format;
 use whetstone_tooluse::offer;
 use whetstone_tooluse::tasks::{self, LoadOptions, Refusal};
 
+use crate::converse;
 use crate::error::{Result, TrainError};
 use crate::policy::Policy;
 use crate::pool::Pool;
@@ -83,7 +85,9 @@ pub fn load(policy: &Policy, spec: &str, limit: Option<usize>, config: &RunConfi
     let mut set = tasks::load(spec, &LoadOptions { seed: config.seed, limit, bfcl })?;
     let refused = std::mem::take(&mut set.refused);
     let mut unfit = Vec::new();
-    set.problems.retain(|p| match fits(policy, p) {
+    // what the generator makes runs; what somebody wrote is tried before the run begins
+    let written = !tasks::is_generated(spec);
+    set.problems.retain(|p| match fits(policy, p).and_then(|()| if written { runs(p, config) } else { Ok(()) }) {
         Err(reason) => {
             unfit.push(format!("problem {}: {reason}", p.id));
             false
@@ -113,6 +117,12 @@ fn marker<'a>(policy: &'a Policy, problem: &Problem) -> Option<&'a str> {
     let tokenizer = &policy.base.tokenizer;
     let says = problem.messages.iter().find_map(|m| tokenizer.marker_in(&m.content));
     says.or_else(|| problem.tools.iter().flat_map(format::shown).find_map(|text| tokenizer.marker_in(&text)))
+}
+
+/// Whether the tools of a problem can run, where it brings some.
+fn runs(problem: &Problem, config: &RunConfig) -> std::result::Result<(), String> {
+    let Some(environment) = &problem.environment else { return Ok(()) };
+    Toolbox::new(environment, &problem.tools, &converse::settings(&config.tools)).map(drop).map_err(|e| e.to_string())
 }
 
 /// As many problems as a run meets, so that a generated set repeats none; none (= all rows) for files.

@@ -11,6 +11,8 @@ fn problem() -> Problem {
         matcher: Matcher::Bfcl,
         domain: String::new(),
         difficulty: 0,
+        environment: None,
+        answer: None,
     }
 }
 

@@ -1,18 +1,20 @@
-//! Station *rollout*: problems in, scored groups out. One turn for now; the decoder underneath already takes forced tokens.
+//! Station *rollout*: problems in, scored groups out. How a conversation goes on is in [`crate::converse`].
 
-use whetstone_domain::{GroupClass, GroupRecord, Role, Rollout, RunConfig, StopReason, Turn};
+use whetstone_domain::{GroupClass, GroupRecord, Problem, Rollout, RunConfig, StopReason};
 use whetstone_model::adapter::Adapter;
-use whetstone_model::generate::{Completion, Decoder, Sampling};
+use whetstone_model::generate::{Decoder, Sampling};
+use whetstone_tooluse::conversation::judge;
 use whetstone_tooluse::{format, outcome};
 
 use crate::advantage::mean_std;
+use crate::converse::{Sampled, drive, room};
 use crate::error::Result;
 use crate::policy::Policy;
 use crate::pool::Prepared;
 use crate::rng::{self, Use};
 use crate::scorer::Scorer;
 
-/// Samples G completions for every problem, [B][G]; none when `go_on` said no. `slot` numbers the first problem of the step,
+/// Samples G rollouts for every problem, [B][G]; none when `go_on` said no. `slot` numbers the first problem of the step,
 /// so that a replacement draws from streams of its own.
 pub fn sample(
     policy: &Policy,
@@ -22,8 +24,9 @@ pub fn sample(
     step: usize,
     slot: usize,
     go_on: impl FnMut(usize) -> bool,
-) -> Result<Option<Vec<Vec<Completion>>>> {
-    let (g, longest) = (config.num_generations, config.max_completion_length);
+) -> Result<Option<Vec<Vec<Sampled>>>> {
+    let (g, turn) = (config.num_generations, config.max_completion_length);
+    let longest = room(policy, problems, turn, &config.tools);
     let prompts: Vec<&[u32]> = problems.iter().map(|p| p.ids.as_slice()).collect();
     let sampling = Sampling::Temperature(config.temperature);
     let mut decoder = Decoder::new(&policy.model, Some(adapter), &prompts, problems.len() * g, longest, sampling, &policy.eos)?;
@@ -32,20 +35,21 @@ pub fn sample(
             decoder.fork(i, rng::at(Use::Rollout, config.seed, step as u64, (slot + i) as u32, j as u32), longest)?;
         }
     }
-    let Some(completions) = decoder.finish(go_on)? else { return Ok(None) };
-    Ok(Some(completions.chunks(g).map(<[_]>::to_vec).collect()))
+    let rows: Vec<&Problem> = problems.iter().flat_map(|p| std::iter::repeat_n(&p.problem, g)).collect();
+    let Some(sampled) = drive(policy, decoder, &rows, turn, &config.tools, go_on)? else { return Ok(None) };
+    Ok(Some(sampled.chunks(g).map(<[_]>::to_vec).collect()))
 }
 
-/// Scores one problem's completions at a 0-based step; advantages come later, from the whole batch.
+/// Scores one problem's rollouts at a 0-based step; advantages come later, from the whole batch.
 pub fn group(
     policy: &Policy,
     scorer: &mut Scorer,
     step: usize,
     problem: &Prepared,
-    completions: &[Completion],
+    sampled: &[Sampled],
     index: usize,
 ) -> Result<GroupRecord> {
-    let scored = completions.iter().enumerate().map(|(j, c)| score(policy, scorer, step, problem, c, j));
+    let scored = sampled.iter().enumerate().map(|(j, s)| score(policy, scorer, step, problem, s, j));
     let rollouts: Vec<Rollout> = scored.collect::<Result<_>>()?;
     let rewards: Vec<f64> = rollouts.iter().map(|r| r.reward.total).collect();
     let (mean, std) = mean_std(&rewards);
@@ -68,13 +72,23 @@ pub fn group(
     })
 }
 
-fn score(policy: &Policy, scorer: &mut Scorer, step: usize, problem: &Prepared, c: &Completion, index: usize) -> Result<Rollout> {
+fn score(policy: &Policy, scorer: &mut Scorer, step: usize, problem: &Prepared, sampled: &Sampled, index: usize) -> Result<Rollout> {
+    let (c, problem) = (&sampled.completion, &problem.problem);
     let stop = c.stop.unwrap_or(StopReason::Length);
-    let text = policy.text(&c.ids);
-    let parse = format::parse(policy.format, &text);
-    let outcome = outcome::judge(&problem.problem, &text, &parse, stop);
-    let reward = scorer.score(step, &problem.problem, &text, &parse, outcome)?;
-    let whole = policy.base.tokenizer.decode(&c.ids, false);
+    let (text, parse, outcome, reward) = match &sampled.transcript {
+        Some(t) => {
+            let (verdict, parse) = (judge::judge(problem, t), t.all_calls());
+            let reward = scorer.score_conversation(step, problem, &t.text, &parse, &verdict)?;
+            (t.text.clone(), parse, verdict.outcome, reward)
+        }
+        None => {
+            let text = policy.text(&c.ids);
+            let parse = format::parse(policy.format, &text);
+            let outcome = outcome::judge(problem, &text, &parse, stop);
+            let reward = scorer.score(step, problem, &text, &parse, outcome)?;
+            (text, parse, outcome, reward)
+        }
+    };
     Ok(Rollout {
         index,
         ids: c.ids.clone(),
@@ -82,7 +96,7 @@ fn score(policy: &Policy, scorer: &mut Scorer, step: usize, problem: &Prepared, 
         logprobs: c.logprobs.clone(),
         entropies: c.entropies.clone(),
         mask: c.mask.clone(),
-        turns: vec![Turn { role: Role::Assistant, start: 0, end: c.ids.len(), text: whole }],
+        turns: sampled.turns.clone(),
         text,
         stop,
         parse,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use whetstone_domain::{Outcome, ParseReport, Problem, Reward, RunConfig, config::RewardName};
 use whetstone_tooluse::Rewarder;
+use whetstone_tooluse::conversation::judge;
 use whetstone_tooluse::reward::{ExplainedPart, ExplainedReward};
 
 use crate::error::Result;
@@ -34,6 +35,22 @@ impl Scorer {
         match self {
             Self::Parts(rewarder) => Ok(rewarder.at(step).score(problem, text, parse, outcome)),
             Self::Program(program) => Ok(program.ask(question(step, problem, text, parse, outcome))?.0),
+        }
+    }
+
+    /// What a conversation earns at a step. Rewards made of parts have their own parts for it ([`judge::WEIGHTS`]); a program is
+    /// told the last turn and, in `parse`, the calls of all turns.
+    pub fn score_conversation(
+        &mut self,
+        step: usize,
+        problem: &Problem,
+        text: &str,
+        parse: &ParseReport,
+        verdict: &judge::Verdict,
+    ) -> Result<Reward> {
+        match self {
+            Self::Parts(rewarder) => Ok(rewarder.score_conversation(problem, verdict)),
+            Self::Program(program) => Ok(program.ask(question(step, problem, text, parse, verdict.outcome))?.0),
         }
     }
 

@@ -175,7 +175,7 @@ impl Trainer<'_> {
         let (start, w, step) = (Instant::now(), &self.config.warm_start, self.counters.step + 1);
         let problems: Vec<&Prepared> =
             (0..w.problems_per_step).map(|i| self.learn.at(self.config.seed, (step - 1) * w.problems_per_step + i)).collect();
-        let (loss, tokens, mut gradients) = warm_start::step(self.policy, &self.adapter, &problems)?;
+        let (loss, tokens, mut gradients) = warm_start::step(self.policy, &self.adapter, &problems, &self.config.tools)?;
         let rate = w.learning_rate * self.config.lr_factor(step - 1, w.steps);
         self.counters.num_tokens += tokens as u64;
         let norm = self.update(&mut gradients, loss, step, rate)?;
@@ -189,7 +189,7 @@ impl Trainer<'_> {
         self.spend(start);
         let mut last = step >= w.steps || self.over_budget(0.5);
         let measured = step % w.eval_every == 0 || last;
-        if measured && let Some(unseen) = warm_start::measure(self.policy, &self.adapter, &self.unseen.items)? {
+        if measured && let Some(unseen) = warm_start::measure(self.policy, &self.adapter, &self.unseen.items, &self.config.tools)? {
             m.insert("eval/loss".into(), unseen);
             if self.counters.best_loss.is_none_or(|best| unseen < best) {
                 (self.counters.best_loss, self.counters.stale) = (Some(unseen), 0);
@@ -423,7 +423,7 @@ impl Trainer<'_> {
         let items = std::mem::take(&mut self.held_out.items);
         let adapter = (kind != EvaluationKind::Baseline).then(|| self.adapter.clone());
         let mut told = None;
-        let result = evaluate(policy, adapter.as_ref(), &items, c.eval_batch, c.max_completion_length, |done| {
+        let result = evaluate(policy, adapter.as_ref(), &items, c.eval_batch, c.max_completion_length, &c.tools, |done| {
             if told != Some(done) {
                 told = Some(done);
                 // progress is a courtesy: a store that cannot take it will refuse the record as well, with its reason

@@ -1,9 +1,12 @@
-//! Optional first phase: supervised steps on the expected calls, loss on the completion only.
+//! Optional first phase: supervised steps on the expected calls, loss on the completion only; of a conversation on what the
+//! model says, never on what tools said.
 
+use whetstone_domain::config::ToolUse;
 use whetstone_model::adapter::Adapter;
 use whetstone_tooluse::{format, matching};
 
 use crate::batch::{Batch, Branch, Target};
+use crate::converse;
 use crate::error::Result;
 use crate::policy::Policy;
 use crate::pool::Prepared;
@@ -16,10 +19,14 @@ struct Row<'a> {
     mask: Vec<u8>,
 }
 
-fn rows<'a>(policy: &Policy, problems: &[&'a Prepared]) -> Result<Vec<Row<'a>>> {
+fn rows<'a>(policy: &Policy, problems: &[&'a Prepared], tools: &ToolUse) -> Result<Vec<Row<'a>>> {
     problems
         .iter()
         .map(|p| {
+            if p.problem.is_conversation() {
+                let (answer, mask) = converse::gold(policy, &p.problem, tools)?;
+                return Ok(Row { prompt: &p.ids, answer, mask });
+            }
             let answer = policy.answer(&format::write(policy.format, &matching::canonical(&p.problem)))?;
             Ok(Row { prompt: &p.ids, mask: vec![1; answer.len()], answer })
         })
@@ -31,9 +38,10 @@ fn branches<'a>(rows: &'a [Row<'a>]) -> Vec<Branch<'a>> {
 }
 
 /// (mean negative logprob per answer token, tokens of prompts and answers, gradients in the adapter's storage order).
-pub fn step(policy: &Policy, adapter: &Adapter, problems: &[&Prepared]) -> Result<(f64, usize, Vec<Vec<f32>>)> {
-    let rows = rows(policy, problems)?;
-    let total = rows.iter().map(|r| r.answer.len()).sum::<usize>().max(1) as f64;
+pub fn step(policy: &Policy, adapter: &Adapter, problems: &[&Prepared], tools: &ToolUse) -> Result<(f64, usize, Vec<Vec<f32>>)> {
+    let rows = rows(policy, problems, tools)?;
+    let written = |r: &Row| r.mask.iter().filter(|m| **m == 1).count();
+    let total = rows.iter().map(written).sum::<usize>().max(1) as f64;
     let mut loss = 0.0;
     let gradients = gradients(&policy.model, adapter, &branches(&rows), 1.0, false, |scored| {
         loss -= scored.iter().map(|s| f64::from(s.policy.logprob)).sum::<f64>() / total;
@@ -44,9 +52,9 @@ pub fn step(policy: &Policy, adapter: &Adapter, problems: &[&Prepared]) -> Resul
 }
 
 /// Mean negative logprob per answer token, without learning; none without problems.
-pub fn measure(policy: &Policy, adapter: &Adapter, problems: &[Prepared]) -> Result<Option<f64>> {
+pub fn measure(policy: &Policy, adapter: &Adapter, problems: &[Prepared], tools: &ToolUse) -> Result<Option<f64>> {
     let problems: Vec<&Prepared> = problems.iter().collect();
-    let rows = rows(policy, &problems)?;
+    let rows = rows(policy, &problems, tools)?;
     let branches = branches(&rows);
     let (mut sum, mut n) = (0.0, 0usize);
     for (branches, first) in crate::batch::micro_batches(&branches, TOKENS_PER_MICRO_BATCH) {

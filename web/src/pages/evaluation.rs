@@ -6,14 +6,12 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use whetstone_domain::config::Format;
 use whetstone_domain::{EvaluationRecord, EvaluationSummary, Prediction};
 use whetstone_store::RunRow;
-use whetstone_tooluse::{format, matching};
 
 use super::asked::Asked;
 use super::bar::Bar;
-use super::produced::{Call, diff};
+use super::produced::{Call, diff, expected};
 use super::{Frame, show, theme};
 use crate::api::evaluations::find;
 use crate::problem::Problem;
@@ -199,7 +197,7 @@ async fn opened(
     Ok(Opened {
         problem: words::visible(&p.id),
         request: task.as_ref().map(|t| words::visible(t.messages.last().map_or("", |m| &m.content))),
-        expected: task.as_ref().map(|t| words::visible(&format::write(Format::BareJson, &matching::canonical(t)))).unwrap_or_default(),
+        expected: task.as_ref().map(|t| words::visible(&expected(t))).unwrap_or_default(),
         text: words::visible(&p.text),
         before: before.get(p.id.as_str()).map(|b| words::visible(&b.text)),
         diff: task.as_ref().zip(p.calls.as_ref()).map(|(t, calls)| diff(t, calls)).unwrap_or_default(),

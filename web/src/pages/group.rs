@@ -4,16 +4,13 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use whetstone_domain::config::Format;
 use whetstone_store::{RolloutFilter, RolloutPlace, RunRow};
-use whetstone_tooluse::format;
 use whetstone_tooluse::format::signature::signature;
-use whetstone_tooluse::matching;
 
 use super::asked::Asked;
 use super::bar::Bar;
 use super::matrix::{Row, arithmetic, rows, sum};
-use super::produced::{Shown, shown};
+use super::produced::{Shown, expected, shown};
 use super::{Frame, show, theme};
 use crate::api::groups::{find, request};
 use crate::problem::Problem;
@@ -97,7 +94,7 @@ pub(crate) async fn page(
         problem_in_url: words::in_url(&g.problem.id),
         tools: g.problem.tools.iter().map(|t| (words::visible(&signature(t)), names.contains(&t.name.as_str()))).collect(),
         prompt: words::visible(&g.prompt),
-        expected: words::visible(&format::write(Format::BareJson, &matching::canonical(&g.problem))),
+        expected: words::visible(&expected(&g.problem)),
         parts: r.reward.parts.iter().map(|p| (p.name.clone(), format!("{}×", p.weight))).collect(),
         rows: rows(g, r),
         mean: words::number(g.mean),

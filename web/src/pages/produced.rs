@@ -1,7 +1,9 @@
 //! What a model wrote, against what was expected: calls argument by argument, the text, its tokens, the record.
 
+use whetstone_domain::config::Format;
 use whetstone_domain::{GroupRecord, Problem as Task, Rollout, ToolCall};
-use whetstone_tooluse::matching::{ArgumentVerdict, Verdict, explain};
+use whetstone_tooluse::format;
+use whetstone_tooluse::matching::{ArgumentVerdict, Verdict, canonical, explain};
 
 use crate::problem::Problem;
 use crate::words;
@@ -74,6 +76,15 @@ fn whole(r: &Rollout) -> String {
     match r.turns.is_empty() {
         true => r.pieces.concat(),
         false => r.turns.iter().map(|t| t.text.as_str()).collect(),
+    }
+}
+
+/// The expected calls as one would write them, and the answer where there is one.
+pub(crate) fn expected(problem: &Task) -> String {
+    let calls = format::write(Format::BareJson, &canonical(problem));
+    match &problem.answer {
+        Some(answer) => format!("{calls}, then {}", answer.spoken()),
+        None => calls,
     }
 }
 

@@ -4,13 +4,12 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use whetstone_domain::config::Format;
 use whetstone_domain::{GroupClass, GroupRecord, Outcome, Phase};
-use whetstone_tooluse::{format, matching};
 
 use super::asked::Asked;
 use super::bar::Bar;
 use super::matrix::Letter;
+use super::produced::expected;
 use super::{Frame, show, theme};
 use crate::api::groups::{groups_of, parse_step, request};
 use crate::problem::Problem;
@@ -127,7 +126,7 @@ fn line(step: usize, g: &GroupRecord) -> Line {
     Line {
         id: format!("{step}-{}", g.index),
         request: words::short(request(g), 140),
-        expected: words::short(&format::write(Format::BareJson, &matching::canonical(&g.problem)), 160),
+        expected: words::short(&expected(&g.problem), 160),
         letters: Letter::all(g),
         mean: words::number(g.mean),
         std: words::number(g.std),

@@ -10,12 +10,10 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::get;
 use whetstone_domain::Problem as Task;
-use whetstone_domain::config::Format;
 use whetstone_tooluse::format::signature::signature;
-use whetstone_tooluse::{format, matching};
 
 use super::asked::Asked;
-use super::{Frame, show, theme};
+use super::{Frame, produced, show, theme};
 use crate::problem::Problem;
 use crate::task_sets::{self, LARGEST, NAMED};
 use crate::{App, words};
@@ -53,6 +51,8 @@ fn listed<'a>(app: &App, headers: &HeaderMap, notes: Vec<String>, name: String, 
         "starter:held-out" => "generated: two domains that are never trained on; measured on by default",
         "starter:wide" => "generated, harder: several calls, look-alike tools, values said in other words",
         "starter:wide-held-out" => "the same for domains that are never trained on",
+        "starter:tools" => "generated: tools that run: look up, then compute; the answer is given in words",
+        "starter:tools-held-out" => "generated: the same with other tools, never trained on",
         _ => "uploaded",
     };
     let sets = task_sets::specs(app).into_iter().map(|s| (s.clone(), format!("/tasksets/{}", words::in_url(&s)), what(&s))).collect();
@@ -188,7 +188,7 @@ async fn show_set(State(app): State<App>, Path(spec): Path<String>, asked: Asked
 }
 
 fn expected(p: &Task) -> String {
-    if p.expected.is_no_call() { "no call".into() } else { format::write(Format::BareJson, &matching::canonical(p)) }
+    if p.expected.is_no_call() && p.answer.is_none() { "no call".into() } else { produced::expected(p) }
 }
 
 fn shown(p: &Task) -> Shown {

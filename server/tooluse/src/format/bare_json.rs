@@ -26,7 +26,7 @@ pub(super) fn render(problem: &Problem, worked_examples: usize, line: impl Fn(&T
 }
 
 /// The problem's own turn. A system line or earlier turns of its own are folded into it.
-fn question(problem: &Problem, line: impl Fn(&Tool) -> String) -> String {
+pub(super) fn question(problem: &Problem, line: impl Fn(&Tool) -> String) -> String {
     let mut text = String::new();
     for tool in &problem.tools {
         text.push_str(&format!("Function: {}\n", line(tool)));

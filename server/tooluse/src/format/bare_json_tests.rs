@@ -32,6 +32,8 @@ fn problem(messages: Vec<Message>) -> Problem {
         matcher: Matcher::Bfcl,
         domain: String::new(),
         difficulty: 0,
+        environment: None,
+        answer: None,
     }
 }
 

@@ -9,6 +9,7 @@
 
 pub mod bare_json;
 mod call_object;
+mod conversation;
 mod examples;
 mod found;
 mod functiongemma;
@@ -27,7 +28,7 @@ mod smollm2;
 pub use prompt::{Prompt, Style, function, render, speaks};
 
 use found::Found;
-use whetstone_domain::{ParseFailure, ParseReport, Problem, Tool, ToolCall, config::Format};
+use whetstone_domain::{ExpectedAnswer, Message, ParseFailure, ParseReport, Problem, Tool, ToolCall, ToolResult, config::Format};
 
 /// What a warm start writes for no call in formats that have no empty list.
 const REFUSAL: &str = "None of the functions can do that.";
@@ -125,6 +126,11 @@ pub fn write(format: Format, calls: &[ToolCall]) -> String {
     }
 }
 
+/// The message that shows the model what its calls gave, in their order.
+pub fn results(format: Format, results: &[ToolResult]) -> Message {
+    conversation::results(format, results)
+}
+
 /// The forms in which a prompt may show a tool: what must hold no control token of the model.
 pub fn shown(tool: &Tool) -> [String; 3] {
     let mut json = String::new();
@@ -132,7 +138,8 @@ pub fn shown(tool: &Tool) -> [String; 3] {
     [format!("{}\n{}", tool.name, tool.description), signature::signature(tool), json]
 }
 
-/// Checks that the format can write calls of every offered tool and the expected calls so that its strict reading gives them back.
+/// Checks that the format can write calls of every offered tool and the expected calls so that its strict reading gives them back;
+/// where tools run, call by call, and that the answer reads as words.
 pub fn can_write(format: Format, problem: &Problem) -> Result<(), String> {
     let name = format.name();
     for tool in &problem.tools {
@@ -142,10 +149,18 @@ pub fn can_write(format: Format, problem: &Problem) -> Result<(), String> {
         }
     }
     let expected = crate::matching::canonical(problem);
-    match strict(format, &write(format, &expected)) {
-        Ok(calls) if calls == expected => Ok(()),
+    let whole = |calls: &[ToolCall]| match strict(format, &write(format, calls)) {
+        Ok(read) if read == calls => Ok(()),
         Ok(_) => Err(format!("format {name} cannot write the expected calls: they read back as others")),
         Err(e) => Err(format!("format {name} cannot write the expected calls: {}", e.reason)),
+    };
+    if !problem.is_conversation() {
+        return whole(&expected);
+    }
+    expected.iter().try_for_each(|call| whole(std::slice::from_ref(call)))?;
+    match strict(format, &problem.answer.as_ref().map(ExpectedAnswer::spoken).unwrap_or_default()) {
+        Ok(calls) if calls.is_empty() => Ok(()),
+        _ => Err(format!("in format {name} the expected answer does not read as words")),
     }
 }
 

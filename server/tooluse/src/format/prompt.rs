@@ -11,7 +11,7 @@ use whetstone_domain::{
 
 use super::json::write_value;
 use super::signature::signature;
-use super::{bare_json, examples, functiongemma, hermes, lfm2, llama_json, mistral, pythonic, smollm2, write};
+use super::{bare_json, conversation, examples, functiongemma, hermes, lfm2, llama_json, mistral, pythonic, smollm2, write};
 use crate::schema::json_schema;
 
 /// How prompts of a run are worded.
@@ -72,10 +72,23 @@ pub fn render(style: Style, native: bool, problem: &Problem) -> Prompt {
         ToolListing::Auto => style.format != Format::BareJson,
     };
     if style.format == Format::BareJson {
-        let messages = bare_json::render(problem, style.worked_examples, |tool| if json { schema_line(tool) } else { signature(tool) });
+        let line = |tool: &Tool| if json { schema_line(tool) } else { signature(tool) };
+        let messages = match problem.is_conversation() {
+            true => conversation::render(problem, style.worked_examples > 0, line),
+            false => bare_json::render(problem, style.worked_examples, line),
+        };
         return Prompt { messages, tools: Vec::new() };
     }
     let mut messages = problem.messages.clone();
+    if problem.is_conversation() {
+        match style.format {
+            // their templates know no system message, or list tools in it
+            Format::LlamaJson | Format::Mistral => {
+                in_front(messages.iter_mut().rfind(|m| m.role == Role::User), &format!("{}\n\n", conversation::NOTE));
+            }
+            _ => into_system(&mut messages, conversation::NOTE, Place::After),
+        }
+    }
     let examples = worked_examples(style);
     if native && style.tool_listing == ToolListing::Auto {
         if !examples.is_empty() {

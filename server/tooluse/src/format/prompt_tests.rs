@@ -24,6 +24,8 @@ fn problem(system: Option<&str>) -> Problem {
         matcher: Matcher::Bfcl,
         domain: String::new(),
         difficulty: 0,
+        environment: None,
+        answer: None,
     }
 }
 
@@ -137,4 +139,29 @@ fn hostile_problems_are_worded_whole() {
     for format in Format::ALL {
         render(Style::of(format), false, &p);
     }
+}
+
+#[test]
+fn where_tools_run_every_format_says_that_results_come_and_words_end_it() {
+    let talk = crate::tasks::starter::tools::problem(false, 0, 0);
+    let words = |style: Style, native: bool| {
+        let prompt = render(style, native, &talk);
+        assert_eq!(prompt.messages.last().map(|m| m.role), Some(Role::User));
+        prompt.messages.iter().map(|m| m.content.as_str()).collect::<Vec<_>>().join("\n")
+    };
+    for format in Format::ALL {
+        for native in [false, format != Format::BareJson] {
+            let text = words(Style::of(format), native);
+            assert!(text.contains("shown to you. When you know the answer, write only the answer, in words."), "{format:?}: {text}");
+            assert!(text.contains(&talk.messages[0].content), "{format:?}: {text}");
+        }
+        assert!(!words(Style::of(format), false).contains("Mona Lisa"));
+        assert_eq!(super::super::can_write(format, &talk), Ok(()), "{format:?}");
+    }
+    let bare = Style::of(Format::BareJson);
+    assert!(words(bare, false).contains(
+        "Function: {\"name\": \"count_treats\", \"arguments\": {\"jar\": string}} - Treats in a jar\n\
+         Function: {\"name\": \"compute\", \"arguments\": {\"expression\": string}} - Arithmetic\nRequest: I take 5"
+    ));
+    assert!(!words(Style { worked_examples: 0, ..bare }, false).contains("count_treats"));
 }

@@ -269,6 +269,8 @@ fn what_a_format_cannot_write_is_said_before_anything_is_asked() {
         matcher: whetstone_domain::Matcher::Exact,
         domain: String::new(),
         difficulty: 0,
+        environment: None,
+        answer: None,
     };
     for format in Format::ALL {
         assert_eq!(can_write(format, &problem("geo.find-2", json!("x(y=\"[{')"))), Ok(()));
@@ -279,4 +281,28 @@ fn what_a_format_cannot_write_is_said_before_anything_is_asked() {
     assert!(
         can_write(Functiongemma, &problem("f", json!("a <escape> b"))).expect_err("a token").contains("cannot write the expected calls")
     );
+}
+
+#[test]
+fn results_are_a_turn_of_the_user_in_the_order_of_the_calls() {
+    let given = [ToolResult::ok("7"), ToolResult::failed(whetstone_domain::ToolFailure::Failed, "no")];
+    for format in Format::ALL {
+        let shown = results(format, &given);
+        assert_eq!(shown.role, whetstone_domain::Role::User);
+        let wanted = match format {
+            Hermes | Smollm2 => "<tool_response>\n7\n</tool_response>\n<tool_response>\nerror: no\n</tool_response>",
+            _ => "Result: 7\nResult: error: no",
+        };
+        assert_eq!(shown.content, wanted);
+    }
+}
+
+#[test]
+fn where_tools_run_calls_need_be_written_one_by_one_and_the_answer_must_read_as_words() {
+    let mut problem = crate::tasks::starter::tools::problem(false, 0, 0);
+    assert!(Format::ALL.into_iter().all(|format| can_write(format, &problem).is_ok()));
+    problem.answer = Some(ExpectedAnswer::one("[1, 2]"));
+    for format in Format::ALL {
+        assert!(can_write(format, &problem).expect_err("brackets").contains("does not read as words"), "{format:?}");
+    }
 }

@@ -26,6 +26,8 @@ fn problem(parameters: Value, expected: &[Value]) -> Problem {
         matcher: Matcher::Bfcl,
         domain: String::new(),
         difficulty: 0,
+        environment: None,
+        answer: None,
     }
 }
 

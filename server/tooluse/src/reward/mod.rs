@@ -23,6 +23,7 @@ use whetstone_domain::{
     config::{ArgDenominator, Format, RewardName, ToolrlGrading, Weight},
 };
 
+use crate::conversation::judge;
 use shaping::Shaping;
 
 /// Name of the part that stands alone on problems without an expected call.
@@ -103,6 +104,8 @@ pub struct Rewarder {
     arg_denominator: ArgDenominator,
     toolrl_grading: ToolrlGrading,
     summands: Vec<Summand>,
+    /// Nothing but being right counts.
+    strict: bool,
     step: usize,
 }
 
@@ -120,12 +123,18 @@ impl Rewarder {
         };
         compose::override_weights(&mut summands, &config.reward_weights)?;
         let (arg_denominator, toolrl_grading) = (config.arg_denominator, config.toolrl_grading);
-        Ok(Self { format: config.format, arg_denominator, toolrl_grading, summands, step: 0 })
+        let strict = matches!(config.reward, RewardName::Strict | RewardName::BfclAst);
+        Ok(Self { format: config.format, arg_denominator, toolrl_grading, summands, strict, step: 0 })
     }
 
     /// The same reward with the weights of a 0-based GRPO step.
     pub fn at(&self, step: usize) -> Self {
         Self { step, ..self.clone() }
+    }
+
+    /// What a conversation earns; its parts and weights are [`judge::WEIGHTS`], whatever the weights of single answers.
+    pub fn score_conversation(&self, problem: &Problem, verdict: &judge::Verdict) -> Reward {
+        judge::reward(self.strict, problem, verdict)
     }
 
     /// What this text earns.

@@ -39,6 +39,8 @@ fn problem(expected: &[(&str, Value)]) -> Problem {
         matcher: Matcher::Bfcl,
         domain: String::new(),
         difficulty: 0,
+        environment: None,
+        answer: None,
     }
 }
 

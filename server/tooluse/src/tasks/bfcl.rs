@@ -106,7 +106,7 @@ fn problem(category: &str, mut row: Map<String, Value>, answers: &HashMap<String
         }
     }
     let matcher = if abstain { Matcher::BfclIrrelevance } else { Matcher::Bfcl };
-    Ok(Problem { id, messages, tools, expected, matcher, domain: category.to_owned(), difficulty: 0 })
+    Ok(Problem { id, messages, tools, expected, matcher, domain: category.to_owned(), difficulty: 0, environment: None, answer: None })
 }
 
 fn messages(turn: &Value) -> Result<Vec<Message>, Bad> {

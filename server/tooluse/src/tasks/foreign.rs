@@ -273,7 +273,17 @@ fn problem(row: &mut Row, line: usize, messages: Vec<Message>, mut tools: Vec<To
     }
     let domain = row.remove("domain").and_then(|d| d.as_str().map(str::to_owned)).unwrap_or_default();
     let difficulty = row.remove("difficulty").and_then(|d| d.as_u64()).and_then(|d| u8::try_from(d).ok()).unwrap_or(0);
-    let made = Problem { id, messages, tools, expected: Expected { calls: expected }, matcher: Matcher::Exact, domain, difficulty };
+    let made = Problem {
+        id,
+        messages,
+        tools,
+        expected: Expected { calls: expected },
+        matcher: Matcher::Exact,
+        domain,
+        difficulty,
+        environment: None,
+        answer: None,
+    };
     jsonl::solvable(made)
         .map_err(|(field, reason)| (field.strip_prefix("expected").map_or(field.clone(), |rest| format!("{at}{rest}")), reason))
 }

@@ -12,11 +12,12 @@
 //! ```
 //! (on one line). `expected` lists every call of the right answer, `[]` = no call. An argument is the one right value, or
 //! `{"any_of": [values], "optional": may it be left out}`. `matcher` is `bfcl` (default) or `exact`; it, `domain` and `difficulty`
-//! may be left out. Unknown fields are refused.
+//! may be left out. Unknown fields are refused. `environment` and `answer`, for tools that run, are described in `running.rs`.
 
 use serde_json::{Map, Value};
 use whetstone_domain::{Accepted, Expected, ExpectedCall, Matcher, Message, Problem, Role, Tool};
 
+use super::running;
 use crate::format::json::{DuplicateKeys, Reader};
 use crate::matching;
 use crate::schema;
@@ -42,7 +43,7 @@ pub(super) fn value(text: &str) -> Result<Value, Bad> {
 /// A row as a problem, or the field that is wrong and why.
 pub(super) fn problem(value: Value) -> Result<Problem, Bad> {
     let mut row = object(value, "row")?;
-    known(&row, "", &["id", "messages", "tools", "expected", "matcher", "domain", "difficulty"])?;
+    known(&row, "", &["id", "messages", "tools", "expected", "matcher", "domain", "difficulty", "environment", "answer"])?;
     let id = string(row.remove("id"), "id")?;
     plain_name(&id, "id")?;
     let matcher = match row.remove("matcher") {
@@ -70,6 +71,8 @@ pub(super) fn problem(value: Value) -> Result<Problem, Bad> {
         matcher,
         domain,
         difficulty,
+        environment: row.remove("environment").map(running::environment).transpose()?,
+        answer: row.remove("answer").map(running::answer).transpose()?,
     };
     solvable(problem)
 }
@@ -252,6 +255,7 @@ pub(super) fn solvable(mut problem: Problem) -> Result<Problem, Bad> {
             matching::accepts_itself(problem.matcher, tool, key, accepted).map_err(|reason| (at, reason))?;
         }
     }
+    running::check(&problem)?;
     match matching::matches(&problem, &matching::canonical(&problem)) {
         true => Ok(problem),
         false => bad("expected", "does not pass its own matcher"),

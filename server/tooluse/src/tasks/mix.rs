@@ -5,7 +5,7 @@
 use whetstone_domain::Problem;
 
 use super::spec::{Generated, Part, Source, Spec, Split, SplitBy};
-use super::{HELD_OUT_PROBLEMS, LoadOptions, Refusal, Row, STARTER_PROBLEMS, TaskError, bfcl, file, starter};
+use super::{LoadOptions, Refusal, Row, STARTER_PROBLEMS, TaskError, bfcl, file, starter};
 
 /// A mix has at most so many problems, whatever its weights ask of a generated part.
 const MOST: usize = 1 << 20;
@@ -69,14 +69,15 @@ fn part_rows(part: &Part, limit: Option<usize>, options: &LoadOptions<'_>) -> Re
 
 /// The first problems of a generated set that pass the part's filters.
 fn generate(set: Generated, part: &Part, limit: Option<usize>, seed: u64) -> Rows {
-    let held_out = matches!(set, Generated::HeldOut | Generated::WideHeldOut);
-    let wanted = limit.unwrap_or(if held_out { HELD_OUT_PROBLEMS } else { STARTER_PROBLEMS });
+    let held_out = set.is_held_out();
+    let wanted = limit.unwrap_or(set.problems());
     let row = |(i, problem): (usize, Problem)| Ok(Row { file: set.name().into(), line: i + 1, problem });
     let mut made = wanted;
     loop {
         let problems = match set {
             Generated::Starter | Generated::HeldOut => starter::load(held_out, seed, made),
             Generated::Wide | Generated::WideHeldOut => starter::load_wide(held_out, seed, made),
+            Generated::Tools | Generated::ToolsHeldOut => starter::tools::load(held_out, seed, made),
         };
         let mut kept = keep(part, problems.into_iter().enumerate().map(row).collect());
         if kept.len() >= wanted || made >= wanted.saturating_mul(PATIENCE) {

@@ -9,6 +9,7 @@ mod foreign;
 pub mod jsonl;
 pub(crate) mod lines;
 mod mix;
+mod running;
 pub mod spec;
 pub mod starter;
 
@@ -26,8 +27,8 @@ pub const STARTER_PROBLEMS: usize = 4096;
 pub const HELD_OUT_PROBLEMS: usize = 1024;
 
 /// Specs that [`load`] understands, for messages and help.
-pub const SPECS: &str =
-    "starter, starter:held-out, starter:wide, starter:wide-held-out, file:PATH, bfcl:CATEGORY, and mix:WEIGHT*SPEC+WEIGHT*SPEC";
+pub const SPECS: &str = "starter, starter:held-out, starter:wide, starter:wide-held-out, starter:tools, starter:tools-held-out, \
+                         file:PATH, bfcl:CATEGORY, and mix:WEIGHT*SPEC+WEIGHT*SPEC";
 
 /// A row that was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]

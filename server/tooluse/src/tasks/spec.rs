@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! SPEC   = SOURCE OPTION*  |  mix:WEIGHT*SOURCE OPTION* + WEIGHT*SOURCE OPTION* + ...
-//! SOURCE = starter | starter:held-out | starter:wide | starter:wide-held-out | file:PATH | bfcl:CATEGORY
+//! SOURCE = starter | starter:held-out | starter:wide | starter:wide-held-out | starter:tools | starter:tools-held-out
+//!        | file:PATH | bfcl:CATEGORY
 //! OPTION = #split=tool:train | #split=tool:held-out:SEED | #split=domain:... | #difficulty=1-2 | #order=difficulty | #format=xlam
 //! ```
 
@@ -22,11 +23,15 @@ pub enum Generated {
     Wide,
     /// `starter:wide-held-out`
     WideHeldOut,
+    /// `starter:tools`
+    Tools,
+    /// `starter:tools-held-out`
+    ToolsHeldOut,
 }
 
 impl Generated {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Starter, Self::HeldOut, Self::Wide, Self::WideHeldOut];
+    pub const ALL: [Self; 6] = [Self::Starter, Self::HeldOut, Self::Wide, Self::WideHeldOut, Self::Tools, Self::ToolsHeldOut];
 
     /// Its spec.
     pub fn name(self) -> &'static str {
@@ -35,6 +40,8 @@ impl Generated {
             Self::HeldOut => "starter:held-out",
             Self::Wide => "starter:wide",
             Self::WideHeldOut => "starter:wide-held-out",
+            Self::Tools => "starter:tools",
+            Self::ToolsHeldOut => "starter:tools-held-out",
         }
     }
 
@@ -45,10 +52,12 @@ impl Generated {
 
     /// Problems it gives when nobody says how many.
     pub fn problems(self) -> usize {
-        match self {
-            Self::Starter | Self::Wide => super::STARTER_PROBLEMS,
-            Self::HeldOut | Self::WideHeldOut => super::HELD_OUT_PROBLEMS,
-        }
+        if self.is_held_out() { super::HELD_OUT_PROBLEMS } else { super::STARTER_PROBLEMS }
+    }
+
+    /// True for the sets that are never trained on.
+    pub fn is_held_out(self) -> bool {
+        matches!(self, Self::HeldOut | Self::WideHeldOut | Self::ToolsHeldOut)
     }
 }
 

@@ -5,6 +5,8 @@ fn a_spec_is_written_as_it_is_read() {
     for text in [
         "starter",
         "starter:wide-held-out",
+        "starter:tools",
+        "mix:1*starter+0.5*starter:tools-held-out",
         "bfcl:multiple",
         "file:a+b*c#1.jsonl",
         "file:x.jsonl#format=xlam#split=tool:held-out:3#difficulty=1-2#order=difficulty",

@@ -16,6 +16,7 @@ mod spoken;
 mod template;
 #[cfg(test)]
 mod tests;
+pub mod tools;
 mod value;
 mod wide;
 
@@ -67,7 +68,7 @@ pub fn held_out_domains() -> Vec<&'static str> {
 }
 
 /// The tools of a domain; empty for an unknown one.
-pub fn tools(domain: &str) -> Vec<Tool> {
+pub fn tools_of(domain: &str) -> Vec<Tool> {
     let found = content::content().domains.iter().filter(|d| d.name == domain);
     found.flat_map(|d| d.tools.iter().map(build::schema)).collect()
 }

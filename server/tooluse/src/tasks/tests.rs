@@ -208,3 +208,68 @@ fn bfcl_irrelevance_needs_no_answers() {
     let set = load("bfcl:irrelevance", &LoadOptions { bfcl: Some(root.path()), ..Default::default() }).expect("loads");
     assert!(set.problems[0].expected.is_no_call() && set.problems[0].matcher == Matcher::BfclIrrelevance);
 }
+
+/// A row whose problem is worked on in several turns.
+fn conversation(id: &str) -> Value {
+    let mut row = row(id);
+    row["environment"] =
+        json!({"tools": {"get_weather": {"kind": "table", "sql_setup": "create table w (a)", "query": "select a from w"}}});
+    row["answer"] = json!(7.5);
+    row
+}
+
+#[test]
+fn a_row_with_tools_that_run_loads_with_its_answer() {
+    let mut words = conversation("b");
+    words["answer"] = json!({"any_of": ["rain", "wet"], "none_of": ["sun"]});
+    let set = load_rows(&[conversation("a"), words]).expect("all good");
+    assert_eq!((set.problems.len(), set.refused.len()), (2, 0), "{:?}", set.refused);
+    assert!(set.problems.iter().all(Problem::is_conversation));
+    let answers: Vec<_> = set.problems.iter().flat_map(|p| &p.answer).map(|a| (a.any_of.len(), a.none_of.len(), a.tolerance)).collect();
+    assert_eq!(answers, [(1, 0, 0.005), (2, 1, 0.005)]);
+}
+
+#[test]
+fn an_environment_that_serves_no_tool_or_an_answer_nobody_can_give_is_refused() {
+    let edited = |key: &str, value: Value| {
+        let mut row = conversation("x");
+        row[key] = value;
+        row
+    };
+    let without = |key: &str| {
+        let mut row = conversation("x");
+        row.as_object_mut().expect("an object").remove(key);
+        row
+    };
+    for (bad, field, reason) in [
+        (without("environment"), "environment", "is missing"),
+        (without("answer"), "answer", "is missing"),
+        (edited("environment", json!({"tools": {}})), "tools[0].name", "nothing in \"environment\" runs"),
+        (edited("environment", json!({"tools": {"get": {"kind": "calculator"}}})), "tools[0].name", "nothing in"),
+        (edited("environment", json!({"tools": {"get_weather": {"kind": "shell"}}})), "environment", "unknown variant"),
+        (edited("environment", json!([{}, null])), "environment", "must be a JSON object"),
+        (edited("answer", json!(true)), "answer", "must be a number"),
+        (edited("answer", json!({"any_of": []})), "answer.any_of", "at least one"),
+        (edited("answer", json!({"any_of": [null]})), "answer.any_of", "numbers, or texts"),
+        (edited("answer", json!("?!")), "answer.any_of", "letters or digits"),
+        (edited("answer", json!({"any_of": [1], "tolerance": -1})), "answer.tolerance", "from 0 up"),
+        (edited("answer", json!({"any_of": ["wet rain"], "none_of": ["rain"]})), "answer", "refuses one of its own"),
+        (edited("answer", json!({"any_of": [1], "or": 2})), "answer", "unknown field"),
+    ] {
+        let set = load_rows(&[row("good"), bad.clone()]).expect("one good row");
+        let [refusal] = &set.refused[..] else { panic!("{bad} was taken") };
+        assert_eq!(refusal.field, field, "{refusal}");
+        assert!(refusal.reason.contains(reason), "{refusal}");
+    }
+}
+
+#[test]
+fn the_generated_sets_with_tools_load_by_their_specs_and_in_mixes() {
+    for (spec, most) in [("starter:tools", STARTER_PROBLEMS), ("starter:tools-held-out", HELD_OUT_PROBLEMS)] {
+        let set = load(spec, &LoadOptions { seed: 3, limit: Some(5), bfcl: None }).expect("generated");
+        assert!(set.problems.len() == 5 && set.problems.iter().all(Problem::is_conversation) && is_generated(spec));
+        assert_eq!(spec::Generated::named(spec).map(spec::Generated::problems), Some(most));
+    }
+    let mixed = load("mix:1*starter+1*starter:tools", &LoadOptions { seed: 3, limit: Some(20), bfcl: None }).expect("a mix");
+    assert_eq!(mixed.problems.iter().filter(|p| p.is_conversation()).count(), 10);
+}

@@ -42,6 +42,8 @@ impl<'a> Split<'a> {
             matcher: Matcher::Bfcl,
             domain: domain.name.clone(),
             difficulty,
+            environment: None,
+            answer: None,
         })
     }
 
@@ -52,7 +54,17 @@ impl<'a> Split<'a> {
         let Plan { domain, mut tools, request, expected, difficulty } = self.no_call(domain, tool, offered, draw)?;
         draw.shuffle(&mut tools);
         let (messages, tools) = (vec![Message::new(Role::User, request)], tools.into_iter().map(schema).collect());
-        Some(Problem { id, messages, tools, expected, matcher: Matcher::Bfcl, domain: domain.name.clone(), difficulty })
+        Some(Problem {
+            id,
+            messages,
+            tools,
+            expected,
+            matcher: Matcher::Bfcl,
+            domain: domain.name.clone(),
+            difficulty,
+            environment: None,
+            answer: None,
+        })
     }
 
     /// Adds tools up to `offered`, none that could serve a request for one of those asked for.

@@ -10,11 +10,16 @@ pub(super) struct Draw(ChaCha8Rng);
 impl Draw {
     /// The stream of one problem.
     pub(super) fn at(held_out: bool, seed: u64, index: u64) -> Self {
+        Self::of(b"starter1", held_out, seed, index)
+    }
+
+    /// The stream of one problem of another set.
+    pub(super) fn of(set: &[u8; 8], held_out: bool, seed: u64, index: u64) -> Self {
         let mut key = [0_u8; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
         key[8..16].copy_from_slice(&index.to_le_bytes());
         key[16] = u8::from(held_out);
-        key[24..].copy_from_slice(b"starter1");
+        key[24..].copy_from_slice(set);
         Self(ChaCha8Rng::from_seed(key))
     }
 

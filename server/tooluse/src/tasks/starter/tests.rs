@@ -91,7 +91,7 @@ fn phrasings_differ_when_their_values_are_masked() {
 
 #[test]
 fn held_out_tools_never_appear_in_training_and_the_other_way_round() {
-    let names = |domains: Vec<&str>| -> BTreeSet<String> { domains.iter().flat_map(|d| tools(d)).map(|t| t.name).collect() };
+    let names = |domains: Vec<&str>| -> BTreeSet<String> { domains.iter().flat_map(|d| tools_of(d)).map(|t| t.name).collect() };
     assert_eq!(held_out_domains(), ["travel", "health"]);
     let (train, held_out) = (names(train_domains()), names(held_out_domains()));
     assert!(train.is_disjoint(&held_out));

@@ -129,6 +129,8 @@ pub(super) fn problem(split: &Split<'_>, id: String, draw: &mut Draw) -> Option<
         matcher: Matcher::Bfcl,
         domain: domain.name.clone(),
         difficulty,
+        environment: None,
+        answer: None,
     })
 }
 

@@ -1,0 +1,34 @@
+//! What tools may do and how much of it. In: the owner's wishes. Out: limits that every kind keeps.
+
+use std::time::Duration;
+
+/// Limits and permissions of all tools of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Longest time of one call. 5 s: a rollout waits for it.
+    pub timeout: Duration,
+    /// Longest result that a model is shown, characters; the rest is cut off with a note. 2,000: some 500 tokens.
+    pub longest_result: usize,
+    /// Most bytes read from a server or a program. 1 MiB.
+    pub most_read: usize,
+    /// Address space of a started program, bytes. 1 GiB.
+    pub program_memory: u64,
+    /// Programs may be started and files outside the problem be read: `command`, `mcp` and database files. A task file from
+    /// somebody else could then do whatever this account may do, so: no.
+    pub programs: bool,
+    /// Hosts beside this machine that `http` may speak to, as `host` or `host:port`.
+    pub hosts: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(5),
+            longest_result: 2000,
+            most_read: 1 << 20,
+            program_memory: 1 << 30,
+            programs: false,
+            hosts: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Programs and files of the machine: the command kind, and a database file.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use whetstone_domain::ToolFailure;
+use whetstone_tools::Settings;
+
+use super::{refused, run, toolbox, trusting};
+
+fn program(command: &[&str]) -> Value {
+    json!({"run": {"kind": "command", "command": command}})
+}
+
+#[test]
+fn arguments_reach_a_program_as_json_and_as_words_never_through_a_shell() {
+    let settings = trusting();
+    let cat = toolbox(program(&["cat"]), &settings);
+    assert_eq!(run(&cat, "run", json!({"a": "x; y", "n": 1})).text, "{\"a\":\"x; y\",\"n\":1}");
+    let echo = toolbox(program(&["echo", "day", "{day}"]), &settings);
+    assert_eq!(run(&echo, "run", json!({"day": "$(id) `id` ; * \" '"})).text, "day $(id) `id` ; * \" '");
+    assert_eq!(run(&echo, "run", json!({"day": "two words"})).text, "day two words");
+    for bad in [json!({}), json!({"day": "-n"}), json!({"day": "a\u{0}b"}), json!({"day": ["x"]})] {
+        assert_eq!(run(&echo, "run", bad.clone()).failure, Some(ToolFailure::BadArguments), "{bad}");
+    }
+    let variables = toolbox(program(&["env"]), &settings);
+    let shown = run(&variables, "run", json!({})).text;
+    assert!(shown.contains("PATH=") && !shown.contains("HOME=") && !shown.contains("CARGO"), "{shown}");
+}
+
+#[test]
+fn time_memory_output_and_exit_status_are_results() {
+    let settings = Settings { timeout: Duration::from_millis(700), most_read: 10_000, ..trusting() };
+    let result = |command: &[&str]| run(&toolbox(program(command), &settings), "run", json!({}));
+    let start = Instant::now();
+    assert_eq!(result(&["sleep", "30"]).failure, Some(ToolFailure::Timeout));
+    assert_eq!(result(&["sh", "-c", "trap '' TERM; sleep 30 & wait"]).failure, Some(ToolFailure::Timeout));
+    assert!(start.elapsed() < Duration::from_secs(20), "nobody waits for what sleeps");
+    assert_eq!(result(&["yes"]).failure, Some(ToolFailure::TooLarge));
+    let failed = result(&["sh", "-c", "echo out; echo reason >&2; exit 3"]);
+    assert_eq!((failed.failure, failed.text.contains("exit status: 3: reason")), (Some(ToolFailure::Failed), true), "{}", failed.text);
+    assert_eq!(result(&["sh", "-c", "sleep 30 & echo done"]).text, "done", "what it leaves running is ended");
+    let limits = result(&["sh", "-c", "read line; ulimit -v; ulimit -n; ulimit -c"]);
+    assert_eq!(limits.text, "1048576\n256\n0");
+    assert_eq!(result(&["printf", "a\\033[31m\\000b"]).text, "a\u{fffd}[31m\u{fffd}b", "control characters are taken out");
+}
+
+#[test]
+fn programs_and_files_need_permission() {
+    let careful = Settings::default();
+    assert!(refused(program(&["cat"]), &careful).contains("permission to start programs"));
+    assert!(refused(program(&[]), &trusting()).contains("empty"));
+    assert!(refused(program(&["no-such-program-anywhere"]), &trusting()).contains("no program"));
+    let file = json!({"t": {"kind": "table", "database": "/x.db"}});
+    assert!(refused(file.clone(), &careful).contains("permission"));
+    assert!(refused(file, &trusting()).contains("cannot open"));
+}
+
+#[test]
+fn a_database_file_is_read_and_never_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("people.db");
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection.execute_batch("create table person (name text, age integer); insert into person values ('Ada', 36);").unwrap();
+    drop(connection);
+    let before = std::fs::read(&path).unwrap();
+    let tools = toolbox(json!({"t": {"kind": "table", "database": path}}), &trusting());
+    assert_eq!(run(&tools, "t", json!({"sql": "select age from person where name = 'Ada'"})).text, "36");
+    for sql in ["insert into person values ('Bob', 1)", "delete from person", "pragma journal_mode = wal", "create table x (a)"] {
+        assert_eq!(run(&tools, "t", json!({ "sql": sql })).failure, Some(ToolFailure::Forbidden), "{sql}");
+    }
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+}

@@ -1,0 +1,200 @@
+//! Station *rollout*, several turns: drives every row of a decoder to its end, running tools between the model's turns.
+//!
+//! In: a decoder with its rows forked, and the problem of each row. Out: tokens, turns and, for conversations, what happened.
+//! What a tool said is appended as tokens with mask 0; nothing that has been sampled is ever tokenised again.
+
+use std::time::Duration;
+
+use whetstone_domain::config::ToolUse;
+use whetstone_domain::{ConfigError, ExpectedAnswer, Problem, Role, StopReason, ToolCall, ToolFailure, ToolResult, Turn};
+use whetstone_model::generate::{Completion, Decoder};
+use whetstone_tools::{Settings, StepCache, Toolbox};
+use whetstone_tooluse::conversation::{Conversation, Next, Transcript};
+use whetstone_tooluse::{format, matching};
+
+use crate::error::{Result, TrainError};
+use crate::policy::Policy;
+use crate::pool::Prepared;
+
+/// What one row came to.
+#[derive(Debug, Clone)]
+pub struct Sampled {
+    /// Its tokens.
+    pub completion: Completion,
+    /// Who wrote which of them.
+    pub turns: Vec<Turn>,
+    /// The conversation; none where calls are the answer.
+    pub transcript: Option<Transcript>,
+}
+
+/// Limits of a run's tools.
+pub fn settings(tools: &ToolUse) -> Settings {
+    Settings {
+        timeout: Duration::from_secs_f64(tools.timeout),
+        programs: tools.programs,
+        hosts: tools.hosts.clone(),
+        ..Settings::default()
+    }
+}
+
+/// Tokens that a row may have in all: a turn's, or a conversation's where one of the problems is worked on in several turns.
+pub fn room(policy: &Policy, problems: &[&Prepared], turn: usize, tools: &ToolUse) -> usize {
+    let prompt = problems.iter().map(|p| p.ids.len()).max().unwrap_or_default();
+    match problems.iter().any(|p| p.problem.is_conversation()) {
+        true => tools.max_tokens.max(turn).min(policy.positions.saturating_sub(prompt)),
+        false => turn,
+    }
+}
+
+/// Steps until every conversation is over, asking `go_on` (live rows) before each token; none when it said no. `problems` are
+/// the problems of the rows, in the order they were forked; `turn` is the most tokens of one turn of the model.
+pub fn drive(
+    policy: &Policy,
+    mut decoder: Decoder,
+    problems: &[&Problem],
+    turn: usize,
+    tools: &ToolUse,
+    mut go_on: impl FnMut(usize) -> bool,
+) -> Result<Option<Vec<Sampled>>> {
+    let mut talks: Vec<Talk> = problems.iter().map(|p| Talk::new(policy, p, tools)).collect();
+    let mut cache = StepCache::default();
+    for row in 0..talks.len() {
+        decoder.limit_turn(row, turn);
+    }
+    loop {
+        for (row, talk) in talks.iter_mut().enumerate().filter(|(_, t)| !t.over) {
+            if let Some(ids) = talk.ended(decoder.completion(row), &mut cache)? {
+                decoder.force(row, &ids);
+                decoder.limit_turn(row, turn);
+                talk.shown(decoder.completion(row));
+            }
+        }
+        let live = decoder.live();
+        if live > 0 && !go_on(live) {
+            return Ok(None);
+        }
+        if !decoder.step()? {
+            break;
+        }
+    }
+    let rows = decoder.into_completions().into_iter().zip(talks);
+    Ok(Some(rows.map(|(completion, talk)| Sampled { completion, turns: talk.turns, transcript: talk.transcript }).collect()))
+}
+
+/// Ids and mask of a conversation as the model should have held it: each expected call, what the tool says to it, the answer.
+pub fn gold(policy: &Policy, problem: &Problem, tools: &ToolUse) -> Result<(Vec<u32>, Vec<u8>)> {
+    let calls = matching::canonical(problem);
+    let (mut ids, mut mask) = (Vec::new(), Vec::new());
+    let mut talk = Talk::new(policy, problem, tools);
+    talk.conversation = Conversation::new(policy.format, calls.len() + 1);
+    let mut say = |text: &str, ids: &mut Vec<u32>, mask: &mut Vec<u8>| -> Result<()> {
+        let answer = policy.answer(text)?;
+        ids.extend_from_slice(&answer);
+        mask.resize(ids.len(), 1);
+        if let (Next::CallTools(calls), _) = talk.conversation.turn(text, StopReason::Eos) {
+            ids.extend(talk.run(&calls, answer.last().copied(), &mut StepCache::default())?);
+            mask.resize(ids.len(), 0);
+        }
+        Ok(())
+    };
+    for call in calls {
+        say(&format::write(policy.format, &[call]), &mut ids, &mut mask)?;
+    }
+    let words = problem.answer.as_ref().map(ExpectedAnswer::spoken).unwrap_or_default();
+    say(&words, &mut ids, &mut mask)?;
+    if ids.len() > tools.max_tokens {
+        let detail = format!(
+            "is {}, but problem {} needs {} tokens for its calls, their results and the answer",
+            tools.max_tokens,
+            problem.id,
+            ids.len()
+        );
+        return Err(ConfigError { pointer: "tools.max_tokens".into(), detail }.into());
+    }
+    Ok((ids, mask))
+}
+
+/// One row's conversation; a problem whose calls are the answer is one of a single turn.
+struct Talk<'a> {
+    policy: &'a Policy,
+    problem: &'a Problem,
+    settings: Settings,
+    conversation: Conversation,
+    /// Made with the first call: most rollouts of a weak model never make one.
+    toolbox: Option<Toolbox>,
+    turns: Vec<Turn>,
+    transcript: Option<Transcript>,
+    over: bool,
+}
+
+impl<'a> Talk<'a> {
+    fn new(policy: &'a Policy, problem: &'a Problem, tools: &ToolUse) -> Self {
+        Self {
+            policy,
+            problem,
+            settings: settings(tools),
+            conversation: Conversation::new(policy.format, tools.max_turns),
+            toolbox: None,
+            turns: Vec::new(),
+            transcript: None,
+            over: false,
+        }
+    }
+
+    fn turn(&mut self, role: Role, completion: &Completion) {
+        let (start, end) = (self.turns.last().map_or(0, |t| t.end), completion.ids.len());
+        let text = self.policy.base.tokenizer.decode(&completion.ids[start..end], false);
+        self.turns.push(Turn { role, start, end, text });
+    }
+
+    /// What is to be appended to a row that has ended its turn; none while it has not, and when all is over.
+    fn ended(&mut self, completion: &Completion, cache: &mut StepCache) -> Result<Option<Vec<u32>>> {
+        let Some(stop) = completion.stop else { return Ok(None) };
+        let start = self.turns.last().map_or(0, |t| t.end);
+        self.turn(Role::Assistant, completion);
+        self.over = true;
+        if !self.problem.is_conversation() {
+            return Ok(None);
+        }
+        let (next, transcript) = self.conversation.turn(&self.policy.text(&completion.ids[start..]), stop);
+        self.transcript = Some(transcript);
+        let Next::CallTools(calls) = next else { return Ok(None) };
+        self.over = false;
+        self.run(&calls, completion.ids.last().copied(), cache).map(Some)
+    }
+
+    /// The results have been appended. Where they filled the row, it is over.
+    fn shown(&mut self, completion: &Completion) {
+        self.turn(Role::Tool, completion);
+        if completion.stop.is_some() {
+            self.over = true;
+            if let Some(transcript) = &mut self.transcript {
+                transcript.exchanges = self.conversation.exchanges().to_vec();
+                transcript.stop = StopReason::Length;
+            }
+        }
+    }
+
+    /// Runs calls; ids of the message that shows their results, up to the model's next turn.
+    fn run(&mut self, calls: &[ToolCall], last: Option<u32>, cache: &mut StepCache) -> Result<Vec<u32>> {
+        let toolbox = match self.toolbox.take() {
+            Some(toolbox) => toolbox,
+            None => {
+                let environment = self.problem.environment.clone().unwrap_or_default();
+                let fault = |source| TrainError::Tool { problem: self.problem.id.clone(), source };
+                Toolbox::new(&environment, &self.problem.tools, &self.settings).map_err(fault)?
+            }
+        };
+        let results = calls.iter().map(|call| self.harmless(toolbox.call(call, cache))).collect();
+        self.toolbox = Some(toolbox);
+        self.policy.between(last, &self.conversation.results(results))
+    }
+
+    /// A result that spells out a control token of the base could forge a turn.
+    fn harmless(&self, result: ToolResult) -> ToolResult {
+        match self.policy.base.tokenizer.marker_in(&result.text) {
+            Some(_) => ToolResult::failed(ToolFailure::Forbidden, "the result holds a control token of the model and is not shown"),
+            None => result,
+        }
+    }
+}
