@@ -177,7 +177,7 @@ fn rollout(rewarder: &Rewarder, problem: &Problem, index: usize, skill: f64, u: 
         logprobs: (0..n).map(|i| (draw(i, index, n).max(1e-3)).ln() as f32 / 4.0).collect(),
         entropies: (0..n).map(|i| draw(i, n, index) as f32).collect(),
         mask: vec![1; n],
-        turns: vec![Turn { role: Role::Assistant, start: 0, end: n, text: format!("{text}{end}") }],
+        turns: vec![Turn { role: Role::Assistant, start: 0, end: n, text: format!("{text}{end}"), exchanges: vec![] }],
         pieces,
         text,
         stop,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Outcome, Reward, ToolCall};
+use crate::{Exchange, Outcome, Reward, ToolCall};
 
 /// Why a completion ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,8 +32,8 @@ pub struct ParseReport {
     pub lenient: Option<Vec<ToolCall>>,
 }
 
-/// One turn of the conversation after the prompt. Byte range of `Rollout::ids`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// One turn of the conversation after the prompt: a range of `Rollout::ids`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Turn {
     /// Who speaks: the assistant, or a tool.
     pub role: crate::Role,
@@ -43,6 +43,9 @@ pub struct Turn {
     pub end: usize,
     /// Its text with special tokens kept.
     pub text: String,
+    /// Of a tool's turn: the calls that were run, each with its result, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exchanges: Vec<Exchange>,
 }
 
 /// A whole conversation for one problem, scored.

@@ -54,7 +54,7 @@ fn rollout(index: usize, total: f64) -> Rollout {
         logprobs: vec![-0.1, f32::MIN_POSITIVE / 3.0, -1.000_000_1],
         entropies: vec![0.0, -0.0, 2.345_678_9],
         mask: vec![1, 0, 1],
-        turns: vec![Turn { role: Role::Assistant, start: 0, end: 3, text: hostile() }],
+        turns: vec![Turn { role: Role::Assistant, start: 0, end: 3, text: hostile(), exchanges: vec![] }],
         text: hostile(),
         stop: StopReason::Length,
         parse: ParseReport {

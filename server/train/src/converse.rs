@@ -144,7 +144,9 @@ impl<'a> Talk<'a> {
     fn turn(&mut self, role: Role, completion: &Completion) {
         let (start, end) = (self.turns.last().map_or(0, |t| t.end), completion.ids.len());
         let text = self.policy.base.tokenizer.decode(&completion.ids[start..end], false);
-        self.turns.push(Turn { role, start, end, text });
+        let told = self.turns.iter().map(|t| t.exchanges.len()).sum();
+        let exchanges = self.conversation.exchanges().get(told..).unwrap_or_default().to_vec();
+        self.turns.push(Turn { role, start, end, text, exchanges });
     }
 
     /// What is to be appended to a row that has ended its turn; none while it has not, and when all is over.

@@ -39,6 +39,11 @@ pub fn of_groups(groups: &[GroupRecord]) -> Metrics {
     let answered = |r: &Rollout| r.turns.iter().filter(|t| t.role == Role::Tool).count();
     let calls: usize = rollouts.iter().map(|r| r.parse.strict.as_ref().map_or_else(|_| answered(r), Vec::len)).sum();
     put("tools/call_frequency", share(calls));
+    let run: Vec<bool> = rollouts.iter().flat_map(|r| &r.turns).flat_map(|t| &t.exchanges).map(|e| e.result.failure.is_some()).collect();
+    if !run.is_empty() {
+        // of the calls that were run (TRL's name and meaning)
+        put("tools/failure_frequency", run.iter().filter(|failed| **failed).count() as f64 / run.len() as f64);
+    }
     for outcome in Outcome::ALL {
         put(&format!("outcome/{}", outcome.name()), share(rollouts.iter().filter(|r| r.outcome == outcome).count()));
     }

@@ -54,6 +54,9 @@ pub(crate) const FIELDS: &[Field] = &[
         Choice(&["auto", "json", "signature"]),
     ),
     more("Data", "worked_examples", "Worked examples", "In every prompt, 0 to 3. Empty = 3 for bare_json, else none.", Number),
+    more("Data", "tools.max_turns", "Turns of the model", "Most turns of a conversation whose tools run, 1 to 16.", Number),
+    more("Data", "tools.max_tokens", "Longest conversation, tokens", "After its prompt, results of tools included.", Number),
+    more("Data", "tools.timeout", "Longest call, seconds", "Of a tool that runs; the whole step waits for it.", Number),
     more("Data", "seed", "Seed", "The same config and seed give the same run.", Number),
     field(
         "Reward",

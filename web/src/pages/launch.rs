@@ -71,11 +71,17 @@ pub(crate) async fn form(State(app): State<App>, asked: Asked, headers: HeaderMa
     let recipe = app.recipes.iter().find(|r| asked.get("recipe") == Some(r.name)).or(app.recipes.first());
     let recipe = recipe.ok_or_else(|| Problem::internal(&"there are no recipes"))?;
     let (mut values, mut name, mut parts) = (values(&recipe.config)?, String::new(), parts(&recipe.config)?);
+    let mut left_out = None;
     if let Some(id) = asked.get("from") {
         let run = app.run(id).await?;
         let config = run.config().map_err(|e| Problem::internal(&e))?;
         values = self::values(&config)?;
         parts = self::parts(&config)?;
+        if config.tools.programs || !config.tools.hosts.is_empty() {
+            left_out = Some(
+                "That run's tools may start programs or speak to other hosts. A page cannot allow that; whetstone train can.".to_owned(),
+            );
+        }
         if config.reward.is_composed() {
             // a file's parts are in the config since the run began
             values.insert("reward".into(), RewardName::Composition.to_string());
@@ -87,7 +93,8 @@ pub(crate) async fn form(State(app): State<App>, asked: Asked, headers: HeaderMa
             }
         }
     }
-    let notes = asked.unknown(&["recipe", "from"]);
+    let mut notes = asked.unknown(&["recipe", "from"]);
+    notes.extend(left_out);
     let typed = Typed { values: &values, parts: &parts, name: &name, tags: "", key: &fresh_key(), errors: &[], notes };
     page(&app, recipe.name, &typed, &headers)
 }

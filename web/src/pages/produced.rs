@@ -1,7 +1,7 @@
 //! What a model wrote, against what was expected: calls argument by argument, the text, its tokens, the record.
 
 use whetstone_domain::config::Format;
-use whetstone_domain::{GroupRecord, Problem as Task, Rollout, ToolCall};
+use whetstone_domain::{Exchange, GroupRecord, Problem as Task, Role, Rollout, ToolCall, ToolFailure, Turn};
 use whetstone_tooluse::format;
 use whetstone_tooluse::matching::{ArgumentVerdict, Verdict, canonical, explain};
 
@@ -18,8 +18,28 @@ pub(crate) struct Shown {
     pub(crate) text: String,
     /// With special tokens, as the model wrote it.
     pub(crate) whole: String,
+    /// The conversation turn by turn; empty where the model speaks once.
+    pub(crate) turns: Vec<Said>,
     pub(crate) tokens: Vec<Token>,
     pub(crate) raw: String,
+}
+
+/// One turn of a conversation.
+pub(crate) struct Said {
+    /// The model, or the tools: forced tokens, which are not learned from.
+    pub(crate) by_model: bool,
+    /// Tokens of the turn: from, to.
+    pub(crate) tokens: (usize, usize),
+    pub(crate) text: String,
+    pub(crate) exchanges: Vec<Exchanged>,
+}
+
+/// A call that was run.
+pub(crate) struct Exchanged {
+    pub(crate) call: String,
+    pub(crate) result: String,
+    /// Why it failed.
+    pub(crate) failure: Option<&'static str>,
 }
 
 pub(crate) struct Call {
@@ -66,9 +86,36 @@ pub(crate) fn shown(g: &GroupRecord, r: &Rollout) -> Result<Shown, Problem> {
         failure,
         text: words::visible(&r.text),
         whole: words::visible(&whole(r)),
+        turns: turns(g, r),
         tokens: (0..r.ids.len()).map(token).collect(),
         raw: words::visible(&serde_json::to_string_pretty(r).map_err(|e| Problem::internal(&e))?),
     })
+}
+
+/// The conversation as it went: what the model wrote, which calls were run, what they gave.
+fn turns(g: &GroupRecord, r: &Rollout) -> Vec<Said> {
+    if !g.problem.is_conversation() {
+        return Vec::new();
+    }
+    let exchanged = |e: &Exchange| Exchanged {
+        call: words::visible(&format::write(Format::BareJson, std::slice::from_ref(&e.call))),
+        result: words::visible(&e.result.text),
+        failure: e.result.failure.map(|f| match f {
+            ToolFailure::UnknownTool => "no such tool",
+            ToolFailure::BadArguments => "arguments it does not take",
+            ToolFailure::Forbidden => "not allowed",
+            ToolFailure::Timeout => "took too long",
+            ToolFailure::TooLarge => "too large",
+            ToolFailure::Failed => "failed",
+        }),
+    };
+    let said = |t: &Turn| Said {
+        by_model: t.role == Role::Assistant,
+        tokens: (t.start, t.end),
+        text: words::visible(&t.text),
+        exchanges: t.exchanges.iter().map(exchanged).collect(),
+    };
+    r.turns.iter().map(said).collect()
 }
 
 /// All turns with their special tokens; token by token where the turns were not kept.

@@ -136,6 +136,7 @@ async fn a_clone_of_a_run_is_that_run_again_in_every_key() {
         "epsilon_high": 0.28, "delta": 2.0, "loss_type": "grpo", "scale_rewards": "batch", "mask_truncated_completions": true,
         "max_grad_norm": 0.5, "adam_beta1": 0.8, "adam_beta2": 0.95, "weight_decay": 0.01, "dynamic_sampling": true, "eval_problems": 11,
         "eval_every": 2, "checkpoint_every": 3, "eval_batch": 7, "threads": 1, "compute": "f32",
+        "tools": { "max_turns": 3, "max_tokens": 600, "timeout": 2.5, "programs": false, "hosts": [] },
         "warm_start": { "steps": 2, "problems_per_step": 3, "learning_rate": 0.00001, "eval_every": 4, "eval_problems": 5, "patience": 6 }
     }"#,
     )
@@ -219,4 +220,43 @@ async fn the_verdict_tells_what_grpo_did_to_the_warm_start() {
             && verdict.contains("a loss that is not chance, gained 0, lost 9, p = 0.004"),
         "{verdict}"
     );
+}
+
+#[tokio::test]
+async fn a_conversation_is_shown_turn_by_turn() {
+    let site = Site::new().await;
+    let (run, id) = site.with_run().await;
+    let mut group = group(0, &[1.0, 0.25]);
+    group.problem.environment = Some(Environment::default());
+    group.problem.answer = Some(serde_json::from_value(json!({ "any_of": [7] })).unwrap());
+    let exchange = |result: ToolResult| Exchange { call: call(&format!("t{XSS}")), result };
+    let turn = |role: Role, start: usize, end: usize, text: &str, exchanges: Vec<Exchange>| Turn {
+        role,
+        start,
+        end,
+        text: format!("{text}{XSS}"),
+        exchanges,
+    };
+    let r = &mut group.rollouts[0];
+    (r.ids, r.mask) = (vec![1, 2, 3, 4], vec![1, 0, 0, 1]);
+    (r.pieces, r.logprobs, r.entropies) = (vec!["p".into(); 4], vec![-0.1; 4], vec![0.1; 4]);
+    let results = vec![exchange(ToolResult::ok(format!("seven{XSS}"))), exchange(ToolResult::failed(ToolFailure::Timeout, "no answer"))];
+    r.turns = vec![
+        turn(Role::Assistant, 0, 1, "calling", vec![]),
+        turn(Role::Tool, 1, 3, "shown", results),
+        turn(Role::Assistant, 3, 4, "It is 7.", vec![]),
+    ];
+    let step = StepRecord { phase: Phase::Grpo, step: 3, metrics: BTreeMap::new(), groups: vec![group] };
+    site.store.record(run, &Event::Step { step: Some(step), evaluation: None, checkpoint: None }).await.unwrap();
+    let page = site.get(&format!("/runs/{id}/groups/3-0?i=0")).await.is(200).text;
+    let talk = page.split("class=\"talk\">").nth(1).unwrap().split("</ol>").next().unwrap();
+    assert_eq!((talk.matches("The model").count(), talk.matches("The tools").count()), (2, 1), "{talk}");
+    for words in ["calling", "seven", "took too long", "no answer", "It is 7.", "tokens 1 to 3, not learned from"] {
+        assert!(talk.contains(words), "{words}: {talk}");
+    }
+    assert!(!page.contains("<script>alert"));
+    let tokens = site.get(&format!("/runs/{id}/groups/3-0?i=0&view=tokens")).await.is(200).text;
+    assert_eq!(tokens.matches("class=\"token forced\"").count(), 2);
+    let raw = site.get(&format!("/api/v1/runs/{id}/rollouts/3-0-0")).await.is(200).json();
+    assert_eq!(raw["rollout"]["turns"][1]["exchanges"][1]["result"]["failure"], "timeout");
 }
