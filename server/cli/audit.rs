@@ -9,8 +9,9 @@ use serde_json::json;
 use whetstone_domain::config::{Format, RewardName};
 use whetstone_domain::{Problem, RunConfig};
 use whetstone_model::weights::Base;
+use whetstone_tooluse::audit::conversations::{self, ConversationReport};
 use whetstone_tooluse::audit::data::{Finding, Lengths};
-use whetstone_tooluse::audit::{self, DataReport};
+use whetstone_tooluse::audit::{self, DataReport, Violation};
 use whetstone_tooluse::format;
 use whetstone_tooluse::reward::is_graded;
 use whetstone_tooluse::tasks::{self, LoadOptions};
@@ -78,24 +79,27 @@ pub fn run(args: &CheckArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
     let tokens = args.model.as_deref().map(|model| tokens(model, &config, &set.problems, data, ui)).transpose()?.flatten();
     let graded = is_graded(&config);
     // a conversation is not one text: its reward has rules of its own
-    let single: Vec<Problem> = set.problems.iter().filter(|p| !p.is_conversation()).cloned().collect();
-    let conversations = set.problems.len() - single.len();
+    let (talks, single): (Vec<Problem>, Vec<Problem>) = set.problems.iter().cloned().partition(Problem::is_conversation);
     let report = audit::audit(&args.reward, args.format, &single, graded, |problem, text, outcome| {
         let parse = format::parse(args.format, text);
         scorer.score(0, problem, text, &parse, outcome).map(|r| r.total)
     })?;
-    let passed = report.violations.is_empty() && found.schema_errors.count == 0;
+    let talked = conversations::audit(args.format, &talks, graded, |problem, transcript, verdict| {
+        scorer.score_conversation(0, problem, &transcript.text, &transcript.all_calls(), verdict).map(|r| r.total)
+    })?;
+    let passed = report.violations.is_empty() && talked.violations.is_empty() && found.schema_errors.count == 0;
+    let code = if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     ui.object(&json!({
         "tasks": args.spec, "passed": passed, "refused": set.refused, "data": found, "prompt_tokens": tokens,
-        "reward": (!single.is_empty()).then_some(&report), "conversations": conversations,
+        "reward": (!single.is_empty()).then_some(&report), "conversations": (!talks.is_empty()).then_some(&talked),
     }))?;
     lines::refusals(ui, &set.refused);
     say_data(ui, &found, tokens.as_ref());
-    if conversations > 0 {
-        ui.say(&format!("\n{conversations} problems bring tools that run; what a reward pays for them is not checked here"));
+    if !talks.is_empty() {
+        say_conversations(ui, &report.reward, &talked);
     }
     if single.is_empty() {
-        return Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        return Ok(code);
     }
     ui.say(&format!("\nreward {}\n{:<38} {:>8} {:>9} {:>9} {:>9}", report.reward, "policy", "problems", "reward", "of calls", "accuracy"));
     for row in &report.policies {
@@ -106,9 +110,7 @@ pub fn run(args: &CheckArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
         let first = report.gold_not_right.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(", ");
         ui.say(&format!("{} problems refuse their own expected calls: {first} ...", report.gold_not_right.len()));
     }
-    for v in &report.violations {
-        ui.say(&format!("VIOLATION {}: {} ({} problems)", v.rule, v.detail, v.problems));
-    }
+    say_violations(ui, &report.violations);
     let rules = if graded { "climbs at every rung" } else { "never falls" };
     ui.say(&match report.violations.is_empty() {
         true => {
@@ -116,7 +118,27 @@ pub fn run(args: &CheckArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
         }
         false => format!("{} rules broken", report.violations.len()),
     });
-    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(code)
+}
+
+fn say_violations(ui: &Ui, violations: &[Violation]) {
+    for v in violations {
+        ui.say(&format!("VIOLATION {}: {} ({} problems)", v.rule, v.detail, v.problems));
+    }
+}
+
+fn say_conversations(ui: &Ui, reward: &str, report: &ConversationReport) {
+    ui.say(&format!("\nreward {reward} of conversations\n{:<38} {:>8} {:>9} {:>9}", "way", "problems", "reward", "accuracy"));
+    for row in &report.ways {
+        ui.say(&format!("{:<38} {:>8} {:>9.3} {:>7.1} %", row.description, row.problems, row.reward, 100.0 * row.accuracy));
+    }
+    if !report.gold_not_right.is_empty() {
+        ui.say(&format!("{} conversations refuse their own calls and answer", report.gold_not_right.len()));
+    }
+    say_violations(ui, &report.violations);
+    if report.violations.is_empty() {
+        ui.say("passed: never falls from silence to gold, gold is the only maximum, guessing pays no more than trying");
+    }
 }
 
 /// Lengths of the prompts in a model's tokens.

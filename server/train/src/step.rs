@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::optimizer::{accumulate, flatten};
 
 /// Packed tokens of one micro-batch: about 24 kB of kept activations a token and layer at SmolLM2's shape.
-pub const TOKENS_PER_MICRO_BATCH: usize = 2560;
+pub const TOKENS_PER_MICRO_BATCH: usize = 1280;
 
 /// A scored token as the loss sees it.
 #[derive(Debug, Clone, Copy)]

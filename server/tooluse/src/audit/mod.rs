@@ -2,6 +2,7 @@
 //!
 //! In: problems, and a function that scores a text. Out: a report with named violations. Pure: it loads nothing and prints nothing.
 
+pub mod conversations;
 pub mod data;
 pub mod policies;
 
@@ -41,7 +42,7 @@ pub struct PolicyRow {
 /// A rule that the reward breaks on this task set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Violation {
-    /// Name of the rule: `gold_is_not_the_maximum`, `decreasing`, `not_strictly_increasing`, `silence_pays`.
+    /// Name of the rule: `gold_is_not_the_maximum`, `decreasing`, `not_strictly_increasing`, `silence_pays`, `guessing_pays`.
     pub rule: &'static str,
     /// What was found where.
     pub detail: String,

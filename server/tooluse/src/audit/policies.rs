@@ -105,7 +105,7 @@ pub fn texts(format: Format, problem: &Problem) -> Vec<(Policy, String)> {
     }
     if !gold.is_empty() {
         out.push((Policy::RightToolEmpty, write(&gold.iter().map(|c| empty(&c.name)).collect::<Vec<_>>())));
-        out.push((Policy::RightKeysJunk, write(&changed(&gold, |_| true, other))));
+        out.push((Policy::RightKeysJunk, write(&changed_values(&gold))));
         if let Some((c, key)) = gold.iter().enumerate().find_map(|(i, c)| c.arguments.keys().next().map(|k| (i, k.clone()))) {
             let mut one = gold.clone();
             if let Some(value) = one[c].arguments.get_mut(&key) {
@@ -134,6 +134,11 @@ fn garbage(format: Format) -> String {
     let call = format::write(format, &[call("x", Map::new())]);
     let start: String = call.chars().take(1).collect();
     format!("{start} garbage")
+}
+
+/// The calls with another value of the same type in every place.
+pub(super) fn changed_values(calls: &[ToolCall]) -> Vec<ToolCall> {
+    changed(calls, |_| true, other)
 }
 
 fn changed(calls: &[ToolCall], which: impl Fn(&Value) -> bool, how: impl Fn(&Value) -> Value) -> Vec<ToolCall> {
