@@ -6,6 +6,7 @@ mod architecture;
 mod bad_input;
 mod bfcl;
 mod browser;
+mod conversations;
 mod disk_full;
 mod journey;
 mod killed;

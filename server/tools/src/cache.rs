@@ -1,6 +1,7 @@
-//! Results of calls that give the same whenever they are made, kept for one step: eight rollouts of one problem often ask the same.
+//! Results of calls that give the same whenever they are made, kept for one step or one evaluation: eight rollouts of one problem
+//! often ask the same.
 //!
-//! In: environment, tool and arguments. Out: what they gave before. Made at the start of a step and dropped at its end.
+//! In: environment, tool and arguments. Out: what they gave before. Made at the start and dropped at the end.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use whetstone_domain::ToolResult;
 
-/// Results of one step.
+/// Results of one step or one evaluation.
 #[derive(Debug, Default)]
 pub struct StepCache {
     kept: HashMap<(Arc<str>, String, String), ToolResult>,

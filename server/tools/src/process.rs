@@ -53,7 +53,7 @@ pub(crate) fn limit(pid: u32, settings: &Settings, seconds: Option<u64>) -> std:
 }
 
 /// Ends a process group; one that has ended already is no error.
-pub(crate) fn kill_group(pid: u32) {
+pub fn kill_group(pid: u32) {
     if let Ok(pid) = pid_of(pid) {
         let _ = kill_process_group(pid, Signal::KILL);
     }

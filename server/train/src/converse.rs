@@ -47,23 +47,24 @@ pub fn room(policy: &Policy, problems: &[&Prepared], turn: usize, tools: &ToolUs
 }
 
 /// Steps until every conversation is over, asking `go_on` (live rows) before each token; none when it said no. `problems` are
-/// the problems of the rows, in the order they were forked; `turn` is the most tokens of one turn of the model.
+/// the problems of the rows, in the order they were forked; `turn` is the most tokens of one turn of the model; `cache` holds what
+/// tools have said in this step or evaluation.
 pub fn drive(
     policy: &Policy,
     mut decoder: Decoder,
     problems: &[&Problem],
     turn: usize,
     tools: &ToolUse,
+    cache: &mut StepCache,
     mut go_on: impl FnMut(usize) -> bool,
 ) -> Result<Option<Vec<Sampled>>> {
     let mut talks: Vec<Talk> = problems.iter().map(|p| Talk::new(policy, p, tools)).collect();
-    let mut cache = StepCache::default();
     for row in 0..talks.len() {
         decoder.limit_turn(row, turn);
     }
     loop {
         for (row, talk) in talks.iter_mut().enumerate().filter(|(_, t)| !t.over) {
-            if let Some(ids) = talk.ended(decoder.completion(row), &mut cache)? {
+            if let Some(ids) = talk.ended(decoder.completion(row), cache)? {
                 decoder.force(row, &ids);
                 decoder.limit_turn(row, turn);
                 talk.shown(decoder.completion(row));

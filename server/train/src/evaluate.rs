@@ -6,6 +6,7 @@ use whetstone_domain::config::ToolUse;
 use whetstone_domain::{EvaluationSummary, Prediction, Problem, StopReason};
 use whetstone_model::adapter::Adapter;
 use whetstone_model::generate::{Completion, Decoder, Sampling};
+use whetstone_tools::StepCache;
 use whetstone_tooluse::conversation::judge;
 use whetstone_tooluse::predict;
 
@@ -43,6 +44,7 @@ pub fn evaluate(
     let start = Instant::now();
     let mut predictions: Vec<Prediction> = Vec::with_capacity(items.len());
     let mut first = Vec::new();
+    let mut cache = StepCache::default();
     for chunk in items.chunks(rows.max(1)) {
         let prompts: Vec<&[u32]> = chunk.iter().map(|p| p.ids.as_slice()).collect();
         let longest = room(policy, &chunk.iter().collect::<Vec<_>>(), turn, tools);
@@ -52,7 +54,7 @@ pub fn evaluate(
         }
         let done = predictions.len();
         let problems: Vec<&Problem> = chunk.iter().map(|p| &p.problem).collect();
-        let Some(sampled) = drive(policy, decoder, &problems, turn, tools, |_| go_on(done))? else { return Ok(None) };
+        let Some(sampled) = drive(policy, decoder, &problems, turn, tools, &mut cache, |_| go_on(done))? else { return Ok(None) };
         for (item, s) in chunk.iter().zip(&sampled) {
             let c = &s.completion;
             let written = c.mask.iter().filter(|m| **m == 1).count();

@@ -23,6 +23,7 @@ pub mod rollout;
 pub mod scorer;
 pub mod step;
 pub mod trainer;
+pub mod update;
 pub mod warm_start;
 pub mod worker;
 

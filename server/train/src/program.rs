@@ -1,17 +1,20 @@
 //! A reward that is a program of the user's: JSON lines on its standard input, JSON lines back on its standard output.
 //!
 //! In: a command line, and questions about rollouts. Out: what the program says they earn. It is started at the first question,
-//! ended when it is dropped, and started again, once per question, when it dies or stays silent for too long; twice in a row ends
-//! the run with the reason. No shell reads the command line: words are split at spaces, quotes keep them together.
+//! ended with all that it started when it is dropped, and started again, once per question, when it dies or stays silent for too
+//! long; twice in a row ends the run with the reason. No shell reads the command line: words are split at spaces, quotes keep them
+//! together.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use whetstone_domain::{Outcome, Problem, Reward, RewardPart, ToolCall};
+use whetstone_tools::kill_group;
 
 use crate::error::{Result, TrainError};
 
@@ -66,7 +69,8 @@ struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // an error here means that it is gone already
+        // whatever it started is in its group, which lives on without it; an error here means that it is gone already
+        kill_group(self.child.id());
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -160,9 +164,12 @@ impl Program {
     }
 }
 
-/// Starts the program with a thread for each direction, so that neither a full pipe nor a silent program can hang a run.
+/// Starts the program in a process group of its own, with a thread for each direction, so that neither a full pipe nor a silent
+/// program can hang a run.
 fn start(words: &[String]) -> std::io::Result<Running> {
-    let mut child = Command::new(&words[0]).args(&words[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn()?;
     let (questions, to_write) = mpsc::channel::<String>();
     let (to_read, answers) = mpsc::channel();
     if let Some(mut stdin) = child.stdin.take() {

@@ -65,6 +65,28 @@ fn a_program_that_dies_or_is_silent_twice_ends_with_the_reason() {
 }
 
 #[test]
+fn what_a_program_started_ends_with_it() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let list = folder.path().join("pids");
+    // a program that stays silent, and one that dies before what it started
+    for (end, words) in [("sleep 60", "no answer within"), ("exit 3", "exit status: 3")] {
+        let script = format!("sleep 60 > /dev/null & echo $! >> '{}'\nread -r line\n{end}\n", list.display());
+        let error = ask(&mut shell(&script, 2000), "t").expect_err("it never answers").to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    let pids = std::fs::read_to_string(&list).expect("written by the program");
+    assert_eq!(pids.lines().count(), 4, "each of them was started twice");
+    for pid in pids.lines().map(|pid| pid.parse::<u32>().expect("a process id")) {
+        let until = std::time::Instant::now() + Duration::from_secs(10);
+        // one that nobody asks how it ended keeps its id, but no memory
+        while crate::metrics::resident_bytes_of(pid) > 0 {
+            assert!(std::time::Instant::now() < until, "process {pid} was left behind");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+#[test]
 fn an_answer_that_is_none_is_named() {
     for (script, words) in [
         ("read x; echo hello", "answered \"hello\""),

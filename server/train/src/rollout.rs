@@ -3,6 +3,7 @@
 use whetstone_domain::{GroupClass, GroupRecord, Problem, Rollout, RunConfig, StopReason};
 use whetstone_model::adapter::Adapter;
 use whetstone_model::generate::{Decoder, Sampling};
+use whetstone_tools::StepCache;
 use whetstone_tooluse::conversation::judge;
 use whetstone_tooluse::{format, outcome};
 
@@ -14,18 +15,18 @@ use crate::pool::Prepared;
 use crate::rng::{self, Use};
 use crate::scorer::Scorer;
 
-/// Samples G rollouts for every problem, [B][G]; none when `go_on` said no. `slot` numbers the first problem of the step,
-/// so that a replacement draws from streams of its own.
+/// Samples G rollouts for every problem, [B][G]; none when `go_on` said no. `at` is the step and the number of the first problem
+/// in it, so that a replacement draws from streams of its own; `cache` is the step's.
 pub fn sample(
     policy: &Policy,
     adapter: &Adapter,
     config: &RunConfig,
     problems: &[&Prepared],
-    step: usize,
-    slot: usize,
+    at: (usize, usize),
+    cache: &mut StepCache,
     go_on: impl FnMut(usize) -> bool,
 ) -> Result<Option<Vec<Vec<Sampled>>>> {
-    let (g, turn) = (config.num_generations, config.max_completion_length);
+    let ((step, slot), g, turn) = (at, config.num_generations, config.max_completion_length);
     let longest = room(policy, problems, turn, &config.tools);
     let prompts: Vec<&[u32]> = problems.iter().map(|p| p.ids.as_slice()).collect();
     let sampling = Sampling::Temperature(config.temperature);
@@ -36,7 +37,7 @@ pub fn sample(
         }
     }
     let rows: Vec<&Problem> = problems.iter().flat_map(|p| std::iter::repeat_n(&p.problem, g)).collect();
-    let Some(sampled) = drive(policy, decoder, &rows, turn, &config.tools, go_on)? else { return Ok(None) };
+    let Some(sampled) = drive(policy, decoder, &rows, turn, &config.tools, cache, go_on)? else { return Ok(None) };
     Ok(Some(sampled.chunks(g).map(<[_]>::to_vec).collect()))
 }
 

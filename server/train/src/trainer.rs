@@ -12,19 +12,18 @@ use whetstone_domain::{
     CheckpointRecord, EvaluationKind, EvaluationRecord, Event, GroupRecord, Phase, Prediction, RunConfig, RunState, StepRecord, stats,
 };
 use whetstone_model::adapter::Adapter;
+use whetstone_tools::StepCache;
 
 use crate::advantage::advantages;
-use crate::batch::{Branch, Target};
 use crate::checkpoint::{self, Counters};
 use crate::error::{Result, TrainError};
 use crate::evaluate::evaluate;
-use crate::loss::{LossConfig, token_loss};
 use crate::metrics;
 use crate::optimizer::{AdamW, clip};
 use crate::policy::Policy;
 use crate::pool::{Pool, Prepared};
 use crate::scorer::Scorer;
-use crate::step::gradients;
+use crate::update::{Update, is_effective, is_left_out, update};
 use crate::{rollout, warm_start};
 
 /// Rounds of drawing replacements for groups without spread.
@@ -297,6 +296,7 @@ impl Trainer<'_> {
         let rounds = if c.dynamic_sampling { SAMPLING_ROUNDS } else { 1 };
         let first = c.warm_start.steps * c.warm_start.problems_per_step + (step - 1) * n * rounds;
         let mut groups: Vec<GroupRecord> = Vec::new();
+        let mut cache = StepCache::default();
         for round in 0..rounds {
             let wanted: Vec<usize> = match round {
                 0 => (0..n).collect(),
@@ -309,7 +309,7 @@ impl Trainer<'_> {
             let problems: Vec<&Prepared> = problems.iter().collect();
             let clock = Instant::now();
             let (policy, adapter) = (self.policy, self.adapter.clone());
-            let sampled = rollout::sample(policy, &adapter, c, &problems, step, round * n, |_| !self.should_stop())?;
+            let sampled = rollout::sample(policy, &adapter, c, &problems, (step, round * n), &mut cache, |_| !self.should_stop())?;
             let Some(completions) = sampled else { return Ok(None) };
             *times.entry("time/rollout").or_default() += clock.elapsed().as_secs_f64();
             let clock = Instant::now();
@@ -337,69 +337,18 @@ impl Trainer<'_> {
     /// One update from the groups that have a gradient; their rollouts are marked as effective.
     fn learn_from(&mut self, groups: &mut [GroupRecord], step: usize, rate: f64) -> Result<Metrics> {
         let c = self.config;
-        let loss_config = LossConfig::of(c);
-        let truncated_out = |r: &whetstone_domain::Rollout| c.mask_truncated_completions && r.stop == whetstone_domain::StopReason::Length;
-        let mut masks: Vec<Vec<u8>> = Vec::new();
-        for r in groups.iter().flat_map(|g| &g.rollouts) {
-            masks.push(if truncated_out(r) { vec![0; r.mask.len()] } else { r.mask.clone() });
+        let Update { gradients, loss, metrics: mut m } = update(self.policy, &self.adapter, c, groups)?;
+        let mut tensors = gradients.tensors;
+        let norm = if tensors.is_empty() { 0.0 } else { self.update(&mut tensors, loss, step, rate)? };
+        for group in groups {
+            let on = is_effective(c, group);
+            group.rollouts.iter_mut().for_each(|r| r.effective = on && !is_left_out(c, r));
         }
-        let active: Vec<usize> = masks.iter().map(|m| m.iter().filter(|m| **m == 1).count()).collect();
-        let weights = loss_config.weights(&active);
-        // without a KL term a group without spread has exactly no gradient: left out of the pass, kept in the denominator
-        let g = c.num_generations;
-        let effective: Vec<bool> = groups.iter().map(|group| group.std > 0.0 || c.beta > 0.0).collect();
-        let mut index = Vec::new(); // completion of the batch -> rollout of the step
-        let mut branches = Vec::new();
-        for (i, group) in groups.iter().enumerate().filter(|(i, _)| effective[*i]) {
-            let completions = group.rollouts.iter().enumerate().map(|(j, r)| Target { ids: &r.ids, mask: &masks[i * g + j] }).collect();
-            index.extend((0..group.rollouts.len()).map(|j| (i, j)));
-            branches.push(Branch { prompt: &group.prompt_ids, completions });
-        }
-        let mut sums = Sums::default();
-        let found = gradients(&self.policy.model, &self.adapter, &branches, c.temperature, c.beta > 0.0, |scored| {
-            scored
-                .iter()
-                .map(|s| {
-                    let (i, j) = index[s.row.completion];
-                    let rollout = &groups[i].rollouts[j];
-                    let logprob = f64::from(s.policy.logprob);
-                    let t = token_loss(&loss_config, logprob, None, s.reference.map(f64::from), rollout.advantage);
-                    let weight = weights[i * g + j];
-                    sums.loss += weight * t.loss;
-                    sums.kl += t.kl;
-                    sums.low += f64::from(u8::from(t.clipped_low));
-                    sums.high += f64::from(u8::from(t.clipped_high));
-                    let difference = (logprob - f64::from(rollout.logprobs[s.row.token])).abs();
-                    sums.difference += difference;
-                    sums.largest = sums.largest.max(difference);
-                    sums.tokens += 1.0;
-                    weight * t.d_logprob
-                })
-                .collect()
-        })?;
-        drop(branches);
-        let mut gradients = found.tensors;
-        let norm = if gradients.is_empty() { 0.0 } else { self.update(&mut gradients, sums.loss, step, rate)? };
-        for (group, on) in groups.iter_mut().zip(&effective) {
-            group.rollouts.iter_mut().for_each(|r| r.effective = *on && !truncated_out(r));
-        }
-        let n = sums.tokens.max(1.0);
-        let mut m = Metrics::from([
-            ("loss".into(), sums.loss),
-            ("grad_norm".into(), norm),
-            ("learning_rate".into(), rate),
-            ("clip_ratio/low_mean".into(), sums.low / n),
-            ("clip_ratio/high_mean".into(), sums.high / n),
-            ("clip_ratio/region_mean".into(), (sums.low + sums.high) / n),
-            ("sampling/sampling_logp_difference/mean".into(), sums.difference / n),
-            ("sampling/sampling_logp_difference/max".into(), sums.largest),
-        ]);
-        if !gradients.is_empty() {
-            m.insert("time/forward".into(), found.seconds[0]);
-            m.insert("time/backward".into(), found.seconds[1]);
-        }
-        if c.beta > 0.0 {
-            m.insert("kl".into(), sums.kl / n);
+        m.insert("grad_norm".into(), norm);
+        m.insert("learning_rate".into(), rate);
+        if !tensors.is_empty() {
+            m.insert("time/forward".into(), gradients.seconds[0]);
+            m.insert("time/backward".into(), gradients.seconds[1]);
         }
         Ok(m)
     }
@@ -483,15 +432,4 @@ enum Measured {
     Nothing,
     Stopped,
     Record(EvaluationRecord),
-}
-
-#[derive(Default)]
-struct Sums {
-    loss: f64,
-    kl: f64,
-    low: f64,
-    high: f64,
-    difference: f64,
-    largest: f64,
-    tokens: f64,
 }

@@ -2,10 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod learning;
+
 use whetstone_domain::config::ToolUse;
 use whetstone_domain::{Outcome, Problem, Role, RunConfig, StopReason};
 use whetstone_model::generate::{Decoder, Sampling};
 use whetstone_model::tiny::tiny_base;
+use whetstone_tools::StepCache;
 use whetstone_tooluse::conversation::judge;
 use whetstone_tooluse::tasks::starter::tools;
 use whetstone_tooluse::{format, matching};
@@ -22,6 +25,11 @@ fn long() -> ToolUse {
 fn policy() -> Policy {
     let config = RunConfig { max_prompt_tokens: 3000, max_completion_length: 900, tools: long(), ..RunConfig::default() };
     Policy::new(tiny_base(1).unwrap(), &config).unwrap()
+}
+
+fn prepared(policy: &Policy, problem: &Problem) -> Prepared {
+    let (prompt, ids) = policy.prompt(problem).unwrap();
+    Prepared { problem: problem.clone(), prompt, ids }
 }
 
 fn problem() -> Problem {
@@ -49,7 +57,7 @@ fn a_conversation_as_it_should_be_decodes_to_its_turns_and_tools_words_are_maske
 }
 
 #[test]
-fn tool_result_tokens_never_receive_gradient() {
+fn of_a_conversation_as_it_should_be_only_the_models_words_are_scored() {
     let (policy, problem) = (policy(), problem());
     let (ids, mask) = gold(&policy, &problem, &long()).unwrap();
     let (_, prompt) = policy.prompt(&problem).unwrap();
@@ -77,7 +85,7 @@ fn results_are_appended_as_masked_tokens_and_the_conversation_goes_on() {
             let row = decoder.fork(0, at(Use::Rollout, 3, 0, 0, j), longest).unwrap();
             decoder.force(row, &call);
         }
-        drive(&policy, decoder, &[&problem; 2], 40, &ToolUse::default(), |_| true).unwrap().unwrap()
+        drive(&policy, decoder, &[&problem; 2], 40, &ToolUse::default(), &mut StepCache::default(), |_| true).unwrap().unwrap()
     };
     for s in sampled(400) {
         let (c, transcript) = (&s.completion, s.transcript.as_ref().unwrap());
@@ -113,7 +121,7 @@ fn the_stored_tokens_are_the_shown_turns_whatever_is_sampled() {
         }
         decoder
     };
-    let sampled = drive(&policy, decoder(), &[&problem; 4], 100, &tools, |_| true).unwrap().unwrap();
+    let sampled = drive(&policy, decoder(), &[&problem; 4], 100, &tools, &mut StepCache::default(), |_| true).unwrap().unwrap();
     for s in &sampled {
         let c = &s.completion;
         let shown: String = s.turns.iter().map(|t| t.text.as_str()).collect();
@@ -128,12 +136,12 @@ fn the_stored_tokens_are_the_shown_turns_whatever_is_sampled() {
         assert!(transcript.stop == c.stop.unwrap() || transcript.stop == StopReason::Length);
     }
     let plain = Problem { environment: None, answer: None, ..problem.clone() };
-    let alone = drive(&policy, decoder(), &[&plain; 4], 100, &tools, |_| true).unwrap().unwrap();
+    let alone = drive(&policy, decoder(), &[&plain; 4], 100, &tools, &mut StepCache::default(), |_| true).unwrap().unwrap();
     assert!(alone.iter().all(|s| s.transcript.is_none() && s.turns.len() == 1));
     assert!(alone.iter().all(|s| s.completion.ids.len() <= 100), "a turn has its own limit");
     let short = gold(&policy, &problem, &ToolUse { max_tokens: 30, ..tools.clone() }).unwrap_err().to_string();
     assert!(short.contains("tools.max_tokens"), "{short}");
-    assert!(drive(&policy, decoder(), &[&problem; 4], 100, &tools, |_| false).unwrap().is_none());
+    assert!(drive(&policy, decoder(), &[&problem; 4], 100, &tools, &mut StepCache::default(), |_| false).unwrap().is_none());
 }
 
 /// What a run without tools that run cost and sampled before there were any, it costs and samples still.
@@ -141,11 +149,7 @@ fn the_stored_tokens_are_the_shown_turns_whatever_is_sampled() {
 fn a_single_turn_has_no_longer_cache_and_the_tokens_of_a_plain_decoder() {
     let (policy, talk) = (policy(), problem());
     let plain = Problem { environment: None, answer: None, ..talk.clone() };
-    let prepared = |problem: &Problem| {
-        let (prompt, ids) = policy.prompt(problem).unwrap();
-        Prepared { problem: problem.clone(), prompt, ids }
-    };
-    let (plain, talk) = (prepared(&plain), prepared(&talk));
+    let (plain, talk) = (prepared(&policy, &plain), prepared(&policy, &talk));
     assert_eq!(room(&policy, &[&plain], 50, &long()), 50);
     assert_eq!(room(&policy, &[&plain, &talk], 50, &long()), 900);
     let decoder = || {
@@ -156,7 +160,7 @@ fn a_single_turn_has_no_longer_cache_and_the_tokens_of_a_plain_decoder() {
         }
         decoder
     };
-    let driven = drive(&policy, decoder(), &[&plain.problem; 3], 50, &long(), |_| true).unwrap().unwrap();
+    let driven = drive(&policy, decoder(), &[&plain.problem; 3], 50, &long(), &mut StepCache::default(), |_| true).unwrap().unwrap();
     let driven: Vec<_> = driven.into_iter().map(|s| s.completion).collect();
     assert_eq!(driven, decoder().finish(|_| true).unwrap().unwrap());
 }
