@@ -3,12 +3,12 @@
 //! In: states in the store. Out: `whetstone worker RUN` processes and, where one ended without a word, the state that says so. A
 //! worker is detached: it outlives the server, and a later server finds it by its heartbeat. Stopping goes through the store.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 use tokio::process::Command;
@@ -18,6 +18,9 @@ use whetstone_domain::{Event, RunState};
 use whetstone_store::{RunFilter, RunId, RunRow, Store, process_is_gone};
 use whetstone_train::worker::run_folder;
 
+/// How long a worker must have been seen without a sign of life before its run is given up. It counts time in which this machine was
+/// awake: after a sleep every heartbeat is old for a moment.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Between looks at the queue.
 const LOOK: Duration = Duration::from_millis(500);
 /// End of a worker's log that is kept with a failed run, bytes.
@@ -31,6 +34,8 @@ pub struct Supervisor {
     auto_resume: bool,
     /// Runs whose worker is a child of this process.
     children: HashSet<RunId>,
+    /// Since when workers are seen to be silent.
+    silent: HashMap<RunId, Instant>,
     ended: (UnboundedSender<Ended>, UnboundedReceiver<Ended>),
 }
 
@@ -40,7 +45,7 @@ type Ended = (RunId, std::io::Result<ExitStatus>);
 impl Supervisor {
     /// For the runs of `data`.
     pub fn new(store: Store, data: &Path, auto_resume: bool) -> Self {
-        Self { store, data: data.into(), auto_resume, children: HashSet::new(), ended: unbounded_channel() }
+        Self { store, data: data.into(), auto_resume, children: HashSet::new(), silent: HashMap::new(), ended: unbounded_channel() }
     }
 
     /// Works until `end`. Workers go on after it.
@@ -66,9 +71,7 @@ impl Supervisor {
     async fn look(&mut self) -> Result<()> {
         for state in [RunState::Starting, RunState::Running, RunState::Stopping] {
             for run in self.store.runs(&RunFilter { state: Some(state), ..RunFilter::default() }).await? {
-                if !self.children.contains(&run.id) {
-                    self.bury(&run).await?;
-                }
+                self.bury(&run).await?;
             }
         }
         while let Some(run) = self.store.take_next().await? {
@@ -83,18 +86,41 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Marks a run as interrupted when its worker, which is not ours to wait for, is gone or silent.
-    async fn bury(&self, run: &RunRow) -> Result<()> {
-        let gone = run.pid.filter(|pid| process_is_gone(*pid));
+    /// Marks a run as interrupted when its worker is gone without a child's last word, or silent. A child that hangs is killed: it
+    /// would hold up the queue, and could wake up later.
+    async fn bury(&mut self, run: &RunRow) -> Result<()> {
+        let ours = self.children.contains(&run.id);
+        let gone = run.pid.filter(|pid| !ours && process_is_gone(*pid));
         let message = match gone {
             Some(pid) => format!("its worker (process {pid}) is gone; resume goes on from the last checkpoint"),
-            None if run.is_silent(now_ms()) => "its worker gives no sign of life; resume goes on from the last checkpoint".into(),
-            None => return Ok(()),
+            None if !run.is_silent(now_ms()) => {
+                self.silent.remove(&run.id);
+                return Ok(());
+            }
+            None if self.silent.entry(run.id).or_insert_with(Instant::now).elapsed() < PATIENCE => return Ok(()),
+            None => "its worker gave no sign of life; resume goes on from the last checkpoint".into(),
         };
-        if self.store.give_up(run, RunState::Interrupted, &message).await? && self.auto_resume {
+        self.silent.remove(&run.id);
+        if !self.give_up(run, RunState::Interrupted, &message).await? {
+            return Ok(());
+        }
+        if ours {
+            kill(run.pid);
+        }
+        if self.auto_resume {
             self.store.queue_again(run.id).await?;
         }
         Ok(())
+    }
+
+    /// Ends a run in the store, with the end of its worker's log; false where it ended otherwise meanwhile.
+    async fn give_up(&self, run: &RunRow, state: RunState, message: &str) -> Result<bool> {
+        let tail = tail(&log_path(&self.data, run)).unwrap_or_default();
+        let ended = self.store.give_up(run, state, message).await?;
+        if ended && !tail.is_empty() {
+            self.store.record(run.id, &Event::Log { level: "error".into(), message: format!("end of the worker's log:\n{tail}") }).await?;
+        }
+        Ok(ended)
     }
 
     fn start(&mut self, run: &RunRow) -> Result<()> {
@@ -130,11 +156,7 @@ impl Supervisor {
             Ok(status) => format!("its worker {}; resume goes on from the last checkpoint", ended_how(status)),
             Err(e) => format!("its worker cannot be waited for: {e}"),
         };
-        let tail = tail(&log_path(&self.data, &row)).unwrap_or_default();
-        if self.store.give_up(&row, RunState::Failed, &message).await? && !tail.is_empty() {
-            self.store.record(run, &Event::Log { level: "error".into(), message: format!("end of the worker's log:\n{tail}") }).await?;
-        }
-        Ok(())
+        self.give_up(&row, RunState::Failed, &message).await.map(|_| ())
     }
 }
 
@@ -148,6 +170,14 @@ fn ended_how(status: ExitStatus) -> String {
         };
     }
     format!("ended with {status} before it could say why")
+}
+
+fn kill(pid: Option<i64>) {
+    #[cfg(unix)]
+    if let Some(pid) = pid.and_then(|p| i32::try_from(p).ok()).and_then(rustix::process::Pid::from_raw) {
+        // gone already is as good
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
 }
 
 fn log_path(data: &Path, run: &RunRow) -> PathBuf {

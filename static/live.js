@@ -26,12 +26,17 @@ async function refresh() {
 function exchange(fresh) {
   for (const old of document.querySelectorAll("[data-live]")) {
     const now = fresh.querySelector(`[data-live="${CSS.escape(old.dataset.live)}"]`);
-    if (!now || old.contains(document.activeElement)) continue;
+    const focus = old.contains(document.activeElement) ? document.activeElement : null;
+    // what is being typed stays; the part is exchanged with the next event
+    if (!now || focus?.matches("input:not([type=checkbox]), textarea, select")) continue;
     const open = [...old.querySelectorAll("details")].map((d) => d.open);
     const ticked = new Set([...old.querySelectorAll("input:checked")].map((i) => i.value));
     [...now.querySelectorAll("details")].forEach((d, i) => { d.open = open[i] ?? d.open; });
     now.querySelectorAll("input[type=checkbox]").forEach((i) => { i.checked = ticked.has(i.value); });
-    if (old.outerHTML !== now.outerHTML) old.replaceWith(document.adoptNode(now));
+    if (old.outerHTML === now.outerHTML) continue;
+    const at = focus ? [...old.querySelectorAll(focus.tagName)].indexOf(focus) : -1;
+    old.replaceWith(document.adoptNode(now));
+    if (at >= 0) now.querySelectorAll(focus.tagName)[at]?.focus({ preventScroll: true });
   }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::serving::{Server, events, lab, launch, upload};
+use crate::serving::{Server, events, lab, launch, launch_by_form, upload};
 use crate::support::{assert_same, comparable};
 
 #[test]
@@ -10,7 +10,7 @@ fn a_run_is_launched_watched_opened_and_downloaded() {
     let lab = lab();
     let server = Server::start(&lab, &[]);
     upload(&server);
-    let id = launch(&server, &lab, "<script>alert(1)</script>", 4);
+    let id = launch_by_form(&server, &lab, "<script>alert(1)</script>", 4);
 
     let told = events(&server, &id, 0, "finished");
     assert!(told.windows(2).all(|w| w[0].0 < w[1].0), "ids rise");
@@ -25,7 +25,10 @@ fn a_run_is_launched_watched_opened_and_downloaded() {
     assert!(page.contains("&#60;script&#62;alert(1)") || page.contains("&lt;script&gt;alert(1)"), "{page}");
     assert!(!page.contains("<script>alert"));
     let group = server.get(&format!("/runs/{id}/groups/2-0")).is(200).text();
-    assert!(group.contains("A₁ = (") || group.contains("= ("), "the arithmetic is shown: {group}");
+    let sum =
+        ["A₁ = (", "A₂ = (", "A₃ = ("].iter().find_map(|mark| group.split_once(mark)).map(|(_, rest)| rest.split('<').next().unwrap());
+    let [reward, mean, std, epsilon, advantage] = numbers(sum.expect("the arithmetic is shown"))[..] else { panic!("{sum:?}") };
+    assert!(((reward - mean) / (std + epsilon) - advantage).abs() < 0.01, "{sum:?}");
     for path in ["/runs", &format!("/runs/{id}/steps/2"), &format!("/runs/{id}/evals/grpo-4"), &format!("/compare?runs={id}"), "/runs/new"]
     {
         server.get(path).is(200);
@@ -41,6 +44,12 @@ fn a_run_is_launched_watched_opened_and_downloaded() {
     let tasks = format!("file:{}", lab.path("held-out.jsonl").display());
     let model = lab.data().join("models/tiny");
     lab.run(&["eval", "--model", model.to_str().unwrap(), "--adapter", path.to_str().unwrap(), "--tasks", &tasks]).ok();
+}
+
+/// The numbers of a sum as it is written on a page.
+fn numbers(sum: &str) -> Vec<f64> {
+    let plain = sum.replace('−', " ").replace(['(', ')', '/', '=', '+'], " ");
+    plain.split_whitespace().map(|n| n.parse().unwrap_or_else(|e| panic!("{e}: {n:?} of {sum:?}"))).collect()
 }
 
 #[test]
@@ -83,6 +92,22 @@ fn a_server_killed_finds_its_worker_again_and_a_terminal_run_shows() {
     let model = format!("model={}", model.display());
     lab.train(&["--steps", "1", "--name", "from a terminal", "--set", &model]).ok();
     assert!(server.get("/runs").is(200).text().contains("from a terminal"));
+}
+
+#[test]
+fn a_worker_that_hangs_is_interrupted_and_goes_on_by_itself_where_that_is_wished() {
+    let lab = lab();
+    let server = Server::start(&lab, &["--auto-resume"]);
+    upload(&server);
+    let id = launch(&server, &lab, "hangs", 40);
+    let run = server.wait(&id, "steps", |r| r["phase"] == "grpo" && r["step"].as_i64() >= Some(2));
+    let pid = run["pid"].as_i64().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args(["-STOP", &pid]).status().unwrap().success());
+    server.wait_for(&id, "finished");
+    let told = events(&server, &id, 0, "finished");
+    let states: Vec<&str> = told.iter().filter(|(_, k, _)| k == "status").filter_map(|(_, _, d)| d["state"].as_str()).collect();
+    assert!(states.windows(2).any(|w| w == ["interrupted", "queued"]), "{states:?}");
+    assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "the worker that hung was ended");
 }
 
 #[test]

@@ -163,6 +163,22 @@ pub fn launch(server: &Server, lab: &Lab, name: &str, steps: usize) -> String {
     server.post("/api/v1/runs", &body).is(201).json()["id"].as_str().unwrap().to_owned()
 }
 
+/// The same through the form's POST: every key as a field.
+pub fn launch_by_form(server: &Server, lab: &Lab, name: &str, steps: usize) -> String {
+    let mut pairs = vec![("name".to_owned(), name.to_owned()), ("recipe".to_owned(), "smollm2-135m-cpu".to_owned())];
+    let said = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
+    for (key, value) in config(lab, steps).as_object().unwrap() {
+        match value.as_object() {
+            Some(inner) => pairs.extend(inner.iter().map(|(k, v)| (format!("{key}.{k}"), said(v)))),
+            None => pairs.push((key.clone(), said(value))),
+        }
+    }
+    let body: String = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+    let form = [("Content-Type", "application/x-www-form-urlencoded"), ("Sec-Fetch-Site", "same-origin")];
+    let answer = server.send("POST", "/runs/new", &form, &body).is(303);
+    answer.header("location").unwrap().strip_prefix("/runs/").unwrap().to_owned()
+}
+
 /// Events of a run from `after` until one of kind `status` says `state`: (id, kind, data).
 pub fn events(server: &Server, run: &str, after: i64, state: &str) -> Vec<(i64, String, Value)> {
     let mut stream = TcpStream::connect(&server.address).unwrap();

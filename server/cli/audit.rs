@@ -71,7 +71,7 @@ pub fn run(args: &CheckArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
     let root = bfcl::root(&specs, args.bfcl.as_deref(), data, ui)?;
     let load = |spec: &str| {
         let limit = args.limit.or(tasks::is_generated(spec).then_some(GENERATED));
-        tasks::load(spec, &LoadOptions { seed: args.seed, limit, bfcl: root.as_deref() })
+        tasks::load(&source::absolute_spec(spec, data), &LoadOptions { seed: args.seed, limit, bfcl: root.as_deref() })
     };
     let set = load(&args.spec)?;
     let held_out = args.held_out.as_deref().map(load).transpose()?;

@@ -85,7 +85,7 @@ async fn follow(config: &RunConfig, store: &Store, data: &Path, shutdown: &Cance
         let row = store.run_by_id(run).await?;
         let phase = row.phase.map_or("", |p| p.name());
         let doing = match (row.state, row.step) {
-            (RunState::Queued, _) => "waiting for another run to end".to_owned(),
+            (RunState::Queued, _) => "waiting for its turn".to_owned(),
             (_, 0) => "measuring the prompt alone".to_owned(),
             (_, step) => format!("{phase} step {step}"),
         };

@@ -76,13 +76,14 @@ pub fn run(args: &EvalArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
     if args.limit == Some(0) || args.batch == 0 || args.max_completion_length == 0 {
         bail!("--limit, --batch and --max-completion-length must be at least 1");
     }
-    let bfcl = bfcl::root(&[&args.tasks], args.bfcl.as_deref(), data, ui)?;
+    let tasks = source::absolute_spec(&args.tasks, data);
+    let bfcl = bfcl::root(&[&tasks], args.bfcl.as_deref(), data, ui)?;
     args.out.as_deref().map(writable).transpose()?;
     let path = source::base(&args.model, data, ui)?;
-    worker::with_threads(args.threads, || measure(args, &path, bfcl.as_deref(), ui))?
+    worker::with_threads(args.threads, || measure(args, &tasks, &path, bfcl.as_deref(), ui))?
 }
 
-fn measure(args: &EvalArgs, path: &Path, bfcl: Option<&Path>, ui: &Ui) -> Result<ExitCode> {
+fn measure(args: &EvalArgs, tasks: &str, path: &Path, bfcl: Option<&Path>, ui: &Ui) -> Result<ExitCode> {
     let base = Base::load(path)?;
     let adapter = match &args.adapter {
         Some(path) => {
@@ -102,7 +103,7 @@ fn measure(args: &EvalArgs, path: &Path, bfcl: Option<&Path>, ui: &Ui) -> Result
         ..RunConfig::default()
     };
     let policy = Policy::new(base, &config)?;
-    let (pool, loaded) = load(&policy, &args.tasks, args.limit, &config, bfcl)?;
+    let (pool, loaded) = load(&policy, tasks, args.limit, &config, bfcl)?;
     lines::set(ui, "evaluating", &loaded);
     ui.start_bar(pool.items.len());
     let found = evaluate(&policy, adapter.as_ref(), &pool.items, args.batch, args.max_completion_length, &config.tools, |done| {

@@ -15,7 +15,7 @@ use whetstone_tooluse::predictions::{self, Judged};
 use whetstone_tooluse::tasks::{self, LoadOptions, Refusal};
 use whetstone_train::Scorer;
 
-use super::{Ui, bfcl, lines};
+use super::{Ui, bfcl, lines, source};
 use crate::config::read_composition;
 
 const EXAMPLES: &str = "\
@@ -81,8 +81,9 @@ pub fn run(args: &ScoreArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
         }
         scorers.push((name.clone(), Scorer::new(&reward_config(name, args.format)?)?));
     }
-    let root = bfcl::root(&[&args.spec], args.bfcl.as_deref(), data, ui)?;
-    let set = tasks::load(&args.spec, &LoadOptions { seed: args.seed, limit: None, bfcl: root.as_deref() })?;
+    let spec = source::absolute_spec(&args.spec, data);
+    let root = bfcl::root(&[&spec], args.bfcl.as_deref(), data, ui)?;
+    let set = tasks::load(&spec, &LoadOptions { seed: args.seed, limit: None, bfcl: root.as_deref() })?;
     lines::refusals(ui, &set.refused);
     let by_id: HashMap<&str, &Problem> = set.problems.iter().map(|p| (p.id.as_str(), p)).collect();
     let read = predictions::read(&args.predictions, args.format, &by_id)?;

@@ -1,7 +1,7 @@
 //! `whetstone serve`: pages, API and the supervisor of workers, until Ctrl-C.
 
 use std::fs::{self, File, TryLockError};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -103,7 +103,7 @@ async fn listen(
         version: env!("CARGO_PKG_VERSION"),
         shutdown: shutdown.clone(),
     });
-    let url = format!("http://{address}/{}", token.map(|t| format!("?token={t}")).unwrap_or_default());
+    let url = format!("http://{}/{}", reached(address), token.map(|t| format!("?token={t}")).unwrap_or_default());
     ui.object(&json!({ "url": url, "data": data }))?;
     ui.say(&format!("Whetstone is at {url}"));
     ui.say(&format!("Runs are kept in {}. Ctrl-C ends the server; workers go on.", data.display()));
@@ -120,6 +120,18 @@ async fn listen(
     supervisor.await.context("the supervisor ended by a panic")?;
     store.close().await;
     outcome
+}
+
+/// The address to type: a server on every address is told by this machine's own one.
+fn reached(address: SocketAddr) -> SocketAddr {
+    if !address.ip().is_unspecified() {
+        return address;
+    }
+    // asking for the way to a documentation address (RFC 5737, 3849) sends nothing
+    let (any, far) = if address.is_ipv4() { ("0.0.0.0:0", "192.0.2.1:9") } else { ("[::]:0", "[2001:db8::1]:9") };
+    let own = std::net::UdpSocket::bind(any).and_then(|s| s.connect(far).and_then(|()| s.local_addr()));
+    let loopback = if address.is_ipv4() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { IpAddr::V6(Ipv6Addr::LOCALHOST) };
+    SocketAddr::new(own.map_or(loopback, |a| a.ip()), address.port())
 }
 
 fn recipes() -> Result<Vec<Recipe>> {

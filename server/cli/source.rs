@@ -35,9 +35,14 @@ pub fn stored_name(path: &Path, data: &Path) -> String {
     }
 }
 
-/// A task-set spec whose file, if it names one, is found from any directory.
-pub fn absolute_spec(spec: &str) -> String {
-    let found = Spec::parse(spec).ok().and_then(|s| s.map_paths(|path| std::path::absolute(path)).ok());
+/// A task-set spec whose file, if it names one, is found from any directory: a path, or the name of an uploaded set.
+pub fn absolute_spec(spec: &str, data: &Path) -> String {
+    let place = |path: &Path| {
+        let uploaded = data.join("tasks").join(format!("{}.jsonl", path.display()));
+        let by_name = path.components().count() == 1 && !path.exists() && uploaded.is_file();
+        std::path::absolute(if by_name { &uploaded } else { path })
+    };
+    let found = Spec::parse(spec).ok().and_then(|s| s.map_paths(place).ok());
     // what is no spec stays as it was typed, for the message
     found.map_or_else(|| spec.trim().to_owned(), |s| s.to_string())
 }

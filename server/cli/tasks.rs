@@ -13,7 +13,7 @@ use whetstone_tooluse::{format, matching};
 
 use super::audit::CheckArgs;
 use super::score::ScoreArgs;
-use super::{Ui, audit, bfcl, lines, score};
+use super::{Ui, audit, bfcl, lines, score, source};
 
 /// Problems shown without `--limit`.
 const SHOWN: usize = 10;
@@ -107,6 +107,7 @@ pub fn run(args: &TasksArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
         TasksCommand::Check(args) => return audit::run(args, data, ui),
         TasksCommand::Score(args) => return score::run(args, data, ui),
         TasksCommand::Show { spec, limit, seed, bfcl } => {
+            let spec = &source::absolute_spec(spec, data);
             let root = bfcl::root(&[spec], bfcl.as_deref(), data, ui)?;
             // generated sets are made only as far as they are shown; files are checked whole
             let made = tasks::is_generated(spec).then_some(limit.unwrap_or(SHOWN));

@@ -72,7 +72,7 @@ pub fn run(args: &TrainArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
 }
 
 fn begin(args: &TrainArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
-    let mut config = effective_config(args)?;
+    let mut config = effective_config(args, data)?;
     if whetstone_tooluse::tasks::spec::Spec::parse(&config.tasks).is_ok_and(|s| s.needs_bfcl()) {
         ui.note("warning: BFCL is for measuring; a model that learned from it can no longer be compared on it");
     }
@@ -134,7 +134,7 @@ fn resume(args: &TrainArgs, wanted: &str, data: &Path, ui: &Ui) -> Result<ExitCo
 }
 
 /// The config of all layers, checked, with every `auto` resolved.
-fn effective_config(args: &TrainArgs) -> Result<RunConfig> {
+fn effective_config(args: &TrainArgs, data: &Path) -> Result<RunConfig> {
     let mut layers = Layers::default();
     layers.recipe(args.recipe.as_deref().unwrap_or(RECIPES[0].0))?;
     if let Some(path) = &args.config {
@@ -149,8 +149,8 @@ fn effective_config(args: &TrainArgs) -> Result<RunConfig> {
         layers.pair(pair)?;
     }
     let mut config = layers.finish()?;
-    config.tasks = source::absolute_spec(&config.tasks);
-    config.eval_tasks = source::absolute_spec(&config.eval_tasks);
+    config.tasks = source::absolute_spec(&config.tasks, data);
+    config.eval_tasks = source::absolute_spec(&config.eval_tasks, data);
     worker::resolve(&mut config);
     Ok(config)
 }

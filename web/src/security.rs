@@ -55,7 +55,9 @@ pub(crate) async fn guard(State(app): State<App>, request: Request, next: Next) 
         return Problem::new(StatusCode::MISDIRECTED_REQUEST, detail).into_response();
     }
     let Some(token) = &app.access.token else { return next.run(request).await };
-    if request.uri().path() == "/healthz" || shown(request.headers()).is_some_and(|t| same(t, token)) {
+    // what says nothing of anybody: the look of the page that asks for the token, and whether the server is up
+    let open = ["/healthz", "/readyz"].contains(&request.uri().path()) || request.uri().path().starts_with("/static/");
+    if open || shown(request.headers()).is_some_and(|t| same(t, token)) {
         return next.run(request).await;
     }
     // a link with the token, once: it becomes a cookie and leaves the address bar
@@ -64,7 +66,9 @@ pub(crate) async fn guard(State(app): State<App>, request: Request, next: Next) 
         && same(given, token)
     {
         let cookie = format!("{COOKIE}={token}; HttpOnly; SameSite=Strict; Path=/");
-        let place = request.uri().path().to_owned();
+        let others = |q: &str| q.split('&').filter(|p| !p.starts_with("token=")).collect::<Vec<_>>().join("&");
+        let query = request.uri().query().map(others).filter(|q| !q.is_empty()).map(|q| format!("?{q}")).unwrap_or_default();
+        let place = format!("/{}{query}", request.uri().path().trim_start_matches('/'));
         return (StatusCode::SEE_OTHER, [(header::SET_COOKIE, cookie), (header::LOCATION, place)]).into_response();
     }
     let mut refused = Problem::new(
@@ -81,12 +85,16 @@ fn is_known_host(host: &str, more: &[String]) -> bool {
         Some((v6, _)) => v6,
         None => host.rsplit_once(':').map_or(host, |(name, port)| if port.bytes().all(|b| b.is_ascii_digit()) { name } else { host }),
     };
-    let local = name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    local || more.iter().any(|m| m.eq_ignore_ascii_case(name))
+    let ip = name.parse::<IpAddr>().ok();
+    let local = name.eq_ignore_ascii_case("localhost") || ip.is_some_and(|ip| ip.is_loopback());
+    // a server on every address answers under every address: it is names that can be made to point elsewhere
+    let everywhere = ip.is_some() && more.iter().any(|m| m.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified()));
+    local || everywhere || more.iter().any(|m| m.eq_ignore_ascii_case(name))
 }
 
 fn shown(headers: &HeaderMap) -> Option<&str> {
-    let bearer = headers.get(header::AUTHORIZATION).and_then(|a| a.to_str().ok()).and_then(|a| a.strip_prefix("Bearer "));
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|a| a.to_str().ok()).and_then(|a| a.split_once(' '));
+    let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|c| c.to_str().ok()).flat_map(|c| c.split(';'));
     bearer.or_else(|| cookies.filter_map(|c| c.trim().split_once('=')).find(|(name, _)| *name == COOKIE).map(|(_, value)| value))
 }
@@ -109,5 +117,8 @@ mod tests {
         for host in ["", "evil.example", "localhost.evil.example", "10.0.0.1:80", "127.0.0.1.nip.io", "localhost:80:x", "[::2]"] {
             assert!(!is_known_host(host, &more), "{host}");
         }
+        let everywhere = ["0.0.0.0".to_owned()];
+        assert!(is_known_host("192.0.2.7:4270", &everywhere) && is_known_host("[2001:db8::1]", &everywhere));
+        assert!(!is_known_host("evil.example", &everywhere) && !is_known_host("192.0.2.7.nip.io", &everywhere));
     }
 }

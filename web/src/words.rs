@@ -5,12 +5,16 @@ use std::fmt::Write as _;
 use whetstone_domain::EvaluationKind;
 use whetstone_store::Accuracy;
 
+/// Takes no room, breaks lines where none are wanted, or turns the direction of what follows.
+fn is_unseen(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
 /// Text from outside with control and direction-changing characters made visible.
 pub fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
-        if (c.is_control() && c != '\n' && c != '\t') || turns {
+        if (c.is_control() && c != '\n' && c != '\t') || is_unseen(c) {
             let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
         } else {
             out.push(c);
@@ -145,6 +149,7 @@ mod tests {
     #[test]
     fn hostile_characters_are_visible() {
         assert_eq!(visible("a\u{202e}b\0\u{1b}[1m\n"), "a\\u{202e}b\\u{0}\\u{1b}[1m\n");
+        assert_eq!(visible("\u{200b}\u{61c}\u{2028}é日"), "\\u{200b}\\u{61c}\\u{2028}é日");
     }
 
     #[test]

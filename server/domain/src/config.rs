@@ -364,7 +364,7 @@ impl RunConfig {
             "is 0, and so are warm_start.steps and eval_problems: there is nothing to do",
         );
         check(self.steps <= 1_000_000, "steps", "must be at most 1000000");
-        check(self.max_minutes.is_none_or(positive), "max_minutes", "must be a finite number above 0");
+        check(self.max_minutes.is_none_or(|m| positive(m) && m <= 525_600.0), "max_minutes", "must be above 0 and at most 525600 (a year)");
         check((1..=4096).contains(&self.problems_per_step), "problems_per_step", "must be between 1 and 4096");
         check(
             (2..=1024).contains(&self.num_generations),
@@ -376,20 +376,29 @@ impl RunConfig {
         check(positive(self.temperature) && self.temperature <= 10.0, "temperature", "must be above 0 and at most 10");
         check(positive(self.learning_rate) && self.learning_rate <= 1.0, "learning_rate", "must be above 0 and at most 1");
         check((1..=1024).contains(&self.lora_rank), "lora_rank", "must be between 1 and 1024");
-        check(positive(self.lora_alpha), "lora_alpha", "must be a finite number above 0");
-        check(non_negative(self.beta), "beta", "must be a finite number, 0 or more");
+        check(positive(self.lora_alpha) && self.lora_alpha <= 1e6, "lora_alpha", "must be above 0 and at most 1000000");
+        check(non_negative(self.beta) && self.beta <= 1e3, "beta", "must be between 0 and 1000");
         check(positive(self.epsilon) && self.epsilon < 1.0, "epsilon", "must be above 0 and below 1");
-        check(self.epsilon_high.is_none_or(positive), "epsilon_high", "must be a finite number above 0");
+        check(self.epsilon_high.is_none_or(|e| positive(e) && e <= 1e3), "epsilon_high", "must be above 0 and at most 1000");
         check(
-            self.delta.is_none_or(|d| positive(d) && d > 1.0 + self.epsilon_high.unwrap_or(self.epsilon)),
+            self.delta.is_none_or(|d| positive(d) && d <= 1e4 && d > 1.0 + self.epsilon_high.unwrap_or(self.epsilon)),
             "delta",
-            "must be a finite number above 1 + epsilon_high, else it would clip before the clip range does",
+            "must be above 1 + epsilon_high, else it would clip before the clip range does, and at most 10000",
         );
-        check(positive(self.max_grad_norm), "max_grad_norm", "must be a finite number above 0");
+        check(positive(self.max_grad_norm) && self.max_grad_norm <= 1e6, "max_grad_norm", "must be above 0 and at most 1000000");
         check((0.0..1.0).contains(&self.adam_beta1), "adam_beta1", "must be at least 0 and below 1");
         check((0.0..1.0).contains(&self.adam_beta2), "adam_beta2", "must be at least 0 and below 1");
         check(non_negative(self.weight_decay) && self.weight_decay <= 1.0, "weight_decay", "must be between 0 and 1");
-        check(self.checkpoint_every >= 1, "checkpoint_every", "must be at least 1");
+        check((1..=1_000_000).contains(&self.checkpoint_every), "checkpoint_every", "must be between 1 and 1000000");
+        check(self.eval_every <= 1_000_000, "eval_every", "must be at most 1000000");
+        check(self.eval_problems <= 100_000, "eval_problems", "must be at most 100000");
+        check(self.warmup_steps <= 1_000_000, "warmup_steps", "must be at most 1000000");
+        let rollouts = self.problems_per_step.saturating_mul(self.num_generations);
+        check(
+            rollouts.saturating_mul(self.max_completion_length) <= 1 << 26,
+            "problems_per_step",
+            "times num_generations times max_completion_length must be at most 67108864 tokens a step",
+        );
         check((1..=4096).contains(&self.eval_batch), "eval_batch", "must be between 1 and 4096");
         check(self.threads <= 1024, "threads", "must be at most 1024");
         let w = &self.warm_start;

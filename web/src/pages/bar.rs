@@ -44,6 +44,10 @@ impl<'a> Bar<'a> {
         words::visible(&self.run.name)
     }
 
+    pub(crate) fn note(&self) -> String {
+        words::visible(&self.run.note)
+    }
+
     pub(crate) fn tags(&self) -> Vec<(String, String)> {
         self.run.tags.iter().map(|t| (words::visible(t), words::in_url(t))).collect()
     }

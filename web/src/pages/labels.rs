@@ -1,5 +1,7 @@
 //! What a run's page can change: name, tags, note; stop, resume, archive, delete.
 
+use std::collections::BTreeMap;
+
 use axum::Form;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
@@ -41,13 +43,20 @@ pub(crate) async fn edit(
     }
 }
 
-/// Stops, resumes, archives, deletes.
-pub(crate) async fn act(State(app): State<App>, Path((run, act)): Path<(String, String)>) -> Result<Redirect, Problem> {
+/// Stops, resumes, archives, deletes; the last only with `sure=yes`, which a person ticks.
+pub(crate) async fn act(
+    State(app): State<App>,
+    Path((run, act)): Path<(String, String)>,
+    Form(form): Form<BTreeMap<String, String>>,
+) -> Result<Redirect, Problem> {
     let run = app.run(&run).await?;
     match act.as_str() {
         "stop" => app.store.wish_stop(run.id).await.map(|_| ())?,
         "resume" => app.store.queue_again(run.id).await?,
         "archive" | "unarchive" => app.store.archive_run(run.id, act == "archive").await?,
+        "delete" if form.get("sure").map(String::as_str) != Some("yes") => {
+            return Err(Problem::conflict("Tick the box before the button: what is deleted is gone."));
+        }
         "delete" => {
             change::delete(&app, &run).await?;
             return Ok(Redirect::to("/runs"));

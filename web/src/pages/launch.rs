@@ -43,6 +43,8 @@ struct Page<'a> {
     parts_error: Option<String>,
     problem: Option<String>,
     toml: Vec<String>,
+    /// The resulting config, every key.
+    whole: Vec<String>,
     command: String,
     sums: String,
 }
@@ -249,18 +251,22 @@ fn page(app: &App, recipe: &'static str, typed: &Typed<'_>, headers: &HeaderMap)
             if f.more { &mut section.more } else { &mut section.fields }.push(field);
         }
     }
-    let of_parts = |e: &&FieldError| e.pointer.starts_with(PARTS_POINTER) || e.pointer.starts_with("/config/reward_weights");
-    let parts_error = errors.iter().find(of_parts).map(|e| e.detail.clone());
+    let points_there = |e: &&FieldError| e.pointer.starts_with(PARTS_POINTER) || e.pointer.starts_with("/config/reward_weights");
+    let parts_error = errors.iter().find(points_there).map(|e| e.detail.clone());
     if let Some(section) = sections.iter_mut().find(|s| s.name == "Reward") {
         section.open |= parts_error.is_some() || !parts.trim().is_empty();
     }
-    let changed: Vec<(&String, &String)> = values.iter().filter(|(k, v)| config.get(*k) != Some(*v) && !v.is_empty()).collect();
+    let changed: Vec<(&String, &String)> = values.iter().filter(|(k, v)| config.get(*k) != Some(*v)).collect();
     let quoted = |k: &str, v: &str| {
         if FIELDS.iter().any(|f| f.key == k && matches!(f.input, Input::Number | Input::Flag)) { v.to_owned() } else { format!("{v:?}") }
     };
-    let mut toml: Vec<String> = changed.iter().map(|(k, v)| format!("{k} = {}", quoted(k, v))).collect();
-    toml.extend(parts.lines().filter(|l| !l.trim().is_empty()).map(words::visible));
-    let sets: String = changed.iter().map(|(k, v)| format!(" --set '{k}={}'", v.replace('\'', ""))).collect();
+    let line = |k: &str, v: &str| if v.is_empty() { format!("# {k} is left empty") } else { format!("{k} = {}", quoted(k, v)) };
+    let of_parts: Vec<String> = parts.lines().filter(|l| !l.trim().is_empty()).map(words::visible).collect();
+    let toml = [changed.iter().map(|(k, v)| line(k, v)).collect(), of_parts.clone()].concat();
+    let whole = [values.iter().map(|(k, v)| line(k, v)).collect(), of_parts].concat();
+    // a quote within single quotes ends them, is said, and begins them anew
+    let sets: String =
+        changed.iter().filter(|(_, v)| !v.is_empty()).map(|(k, v)| format!(" --set '{k}={}'", v.replace('\'', "'\\''"))).collect();
     let count = |k: &str| values.get(k).and_then(|v| v.parse::<u64>().ok()).unwrap_or(0);
     let each = count("problems_per_step").saturating_mul(count("num_generations"));
     let title = "New run";
@@ -284,6 +290,7 @@ fn page(app: &App, recipe: &'static str, typed: &Typed<'_>, headers: &HeaderMap)
             _ => format!("whetstone train --recipe {recipe} run.toml     # run.toml: the lines above"),
         },
         toml,
+        whole,
         parts: parts.to_owned(),
         parts_error,
         sums: format!(

@@ -22,7 +22,7 @@ mod task_sets;
 
 use askama::Template;
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
@@ -120,7 +120,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/runs/latest", get(latest))
         .route("/runs/{run}", get(run::overview))
         .route("/runs/{run}/edit", post(labels::edit))
-        .route("/runs/{run}/{act}", post(labels::act))
+        .route("/runs/{run}/{act}", get(door).post(labels::act))
         .route("/runs/{run}/chart/{file}", get(chart_files::chart))
         .route("/runs/{run}/steps/{step}", get(step::page))
         .route("/runs/{run}/groups/{group}", get(group::page))
@@ -132,6 +132,19 @@ pub(crate) fn routes() -> Router<App> {
         .route("/compare", get(compare::page))
         .merge(task_sets::routes())
         .route("/theme/{name}", post(set_theme))
+}
+
+/// Rooms that are part of the overview for now.
+async fn door(State(app): State<App>, Path((run, room)): Path<(String, String)>) -> Result<Redirect, Problem> {
+    let run = app.run(&run).await?;
+    let anchor = match room.as_str() {
+        "evals" => "#evaluations",
+        "config" => "#config",
+        "logs" => "#log",
+        "metrics" => "",
+        _ => return Err(Problem::not_found("A run has no such page.")),
+    };
+    Ok(Redirect::to(&format!("/runs/{}{anchor}", run.public_id)))
 }
 
 async fn latest(State(app): State<App>) -> Result<Redirect, Problem> {

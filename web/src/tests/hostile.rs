@@ -121,6 +121,14 @@ async fn absurd_numbers_are_refused_by_field() {
         ("threads", json!(1_000_000)),
         ("seed", json!(-1)),
         ("warm_start.steps", json!(1e18)),
+        ("warmup_steps", json!(999_999_999_999_u64)),
+        ("eval_problems", json!(999_999_999)),
+        ("eval_every", json!(99_999_999_999_u64)),
+        ("lora_alpha", json!(1e300)),
+        ("beta", json!(1e300)),
+        ("delta", json!(1e300)),
+        ("max_grad_norm", json!(1e300)),
+        ("max_minutes", json!(1e300)),
         ("eval_batch", json!(0)),
     ] {
         let refused = site.json("/api/v1/runs", json!({ "config": { key: value } })).await.is(422).json();
@@ -215,4 +223,35 @@ async fn compressed_uploads_are_not_unpacked() {
         assert!(page.contains("The file is compressed"), "{page}");
     }
     assert!(!site.dir.path().join("tasks").exists());
+}
+
+#[tokio::test]
+async fn what_cannot_be_seen_is_no_name_and_no_note() {
+    let site = Site::new().await;
+    let (_, id) = site.with_run().await;
+    let path = format!("/api/v1/runs/{id}");
+    for text in ["\u{200b}", "a\u{61c}b", "a\u{2028}b", "a\0b", "a\u{202e}b", "\u{ad}", "\u{2060}"] {
+        for key in ["name", "note"] {
+            let request = Request::patch(&path).header(header::HOST, "localhost").header(header::CONTENT_TYPE, "application/json");
+            let refused = site.send(request.body(Body::from(json!({ key: text }).to_string())).unwrap()).await.is(422).json();
+            assert_eq!(refused["errors"][0]["pointer"], format!("/{key}"), "{text:?}");
+        }
+    }
+    let request = Request::patch(&path).header(header::HOST, "localhost").header(header::CONTENT_TYPE, "application/json");
+    site.send(request.body(Body::from(json!({ "note": "two\nlines, 日本" }).to_string())).unwrap()).await.is(200);
+}
+
+#[tokio::test]
+async fn rooms_that_are_not_there_yet_lead_to_the_overview_and_a_wrong_method_says_which_is_right() {
+    let site = Site::new().await;
+    let (_, id) = site.with_run().await;
+    for (room, place) in [("evals", "#evaluations"), ("config", "#config"), ("logs", "#log"), ("metrics", "")] {
+        let door = site.get(&format!("/runs/{id}/{room}")).await.is(303);
+        assert_eq!(door.headers["location"], format!("/runs/{id}{place}"));
+    }
+    site.get(&format!("/runs/{id}/nothing")).await.is(404);
+    let wrong = site.post("/runs", "text/plain", String::new(), None).await.is(405);
+    assert!(wrong.text.contains("it takes GET"), "{}", wrong.text);
+    site.form(&format!("/runs/{id}/archive"), &[]).await.is(303);
+    site.form(&format!("/runs/{id}/delete"), &[]).await.is(409);
 }

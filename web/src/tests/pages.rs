@@ -260,3 +260,27 @@ async fn a_conversation_is_shown_turn_by_turn() {
     let raw = site.get(&format!("/api/v1/runs/{id}/rollouts/3-0-0")).await.is(200).json();
     assert_eq!(raw["rollout"]["turns"][1]["exchanges"][1]["result"]["failure"], "timeout");
 }
+
+#[tokio::test]
+async fn a_model_card_says_what_was_measured_of_its_own_checkpoint() {
+    let site = Site::new().await;
+    let (run, id) = site.with_run().await;
+    let worse = Event::Step { step: None, evaluation: Some(super::evaluation(1, EvaluationKind::Periodic, false)), checkpoint: None };
+    site.store.record(run, &worse).await.unwrap();
+    for step in [1, 2, 3] {
+        site.adapter(run, &id, step).await;
+    }
+    let card = async |file: &str| {
+        let request = Request::get(format!("/api/v1/runs/{id}/adapters/{file}")).header(header::HOST, "localhost");
+        let response = site.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        let mut zip = zip::ZipArchive::new(std::io::Cursor::new(bytes)).unwrap();
+        std::io::read_to_string(zip.by_name("README.md").unwrap()).unwrap()
+    };
+    let measured = card("grpo-2.zip").await;
+    assert!(measured.contains("1 of 1 held-out problems right: 100.0 %"), "{measured}");
+    let worse = card("grpo-1.zip").await;
+    assert!(worse.contains("0 of 1 held-out problems right: 0.0 %"), "not the best, and measured all the same: {worse}");
+    let not = card("grpo-3.zip").await;
+    assert!(not.contains("not measured"), "{not}");
+}

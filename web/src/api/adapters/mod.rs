@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use whetstone_domain::{CheckpointRecord, Phase};
-use whetstone_store::{AdapterRow, RunRow};
+use whetstone_store::{AdapterRow, EvaluationRow, RunRow};
 
 use super::{Query, number, pairs};
 use crate::problem::Problem;
@@ -213,8 +213,9 @@ pub(crate) async fn download(
 ) -> Result<Response, Problem> {
     let run = app.run(&run).await?;
     let checkpoint = choose(&app, &run, &file).await?;
-    let accuracy = app.store.best_checkpoint(run.id).await?.filter(|b| b.checkpoint == checkpoint).map(|b| b.summary);
-    let result = accuracy.map(|s| {
+    let measured = app.store.evaluations(run.id).await?;
+    let here = measured.iter().rev().find(|e| e.phase == checkpoint.phase && e.step == checkpoint.step);
+    let result = here.map(|EvaluationRow { summary: s, .. }| {
         format!(
             "{} of {} held-out problems right: {} ({:.1} to {:.1})",
             s.correct,

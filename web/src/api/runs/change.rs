@@ -10,10 +10,10 @@ use whetstone_store::RunRow;
 
 use super::create::TagText;
 use super::view::RunView;
-use crate::App;
 use crate::api::{Body, body};
 use crate::launch::{named, tagged};
 use crate::problem::{FieldError, Problem};
+use crate::{App, words};
 
 /// Longest note, characters.
 const LONGEST_NOTE: usize = 10_000;
@@ -27,11 +27,14 @@ async fn answer(app: &App, run: &RunRow) -> Result<Json<RunView>, Problem> {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Change {
-    #[schema(max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]*$")]
+    #[schema(max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]*$")]
     name: Option<String>,
     #[schema(max_items = 20, value_type = Option<Vec<TagText>>)]
     tags: Option<Vec<String>>,
-    #[schema(max_length = 10000)]
+    #[schema(
+        max_length = 10000,
+        pattern = r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]*$"
+    )]
     note: Option<String>,
     archived: Option<bool>,
 }
@@ -49,6 +52,9 @@ pub(crate) async fn change(State(app): State<App>, Path(run): Path<String>, want
 async fn relabel(app: &App, run: &RunRow, wanted: Change) -> Result<(), Problem> {
     let mut errors: Vec<FieldError> = wanted.name.iter().filter_map(|n| named("/name", n)).collect();
     errors.extend(wanted.tags.iter().filter_map(|t| tagged(t)));
+    if wanted.note.as_ref().is_some_and(|n| words::visible(n) != *n) {
+        errors.push(FieldError { pointer: "/note".into(), detail: "must not hold control or direction characters".into() });
+    }
     if wanted.note.as_ref().is_some_and(|n| n.chars().count() > LONGEST_NOTE) {
         errors.push(FieldError { pointer: "/note".into(), detail: "must have at most 10000 characters".into() });
     }

@@ -16,7 +16,11 @@ use crate::problem::Problem;
 
 /// A tag: no comma, no control or direction characters, not only spaces.
 #[derive(ToSchema)]
-#[schema(min_length = 1, max_length = 40, pattern = r"^[^,\s\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]+$")]
+#[schema(
+    min_length = 1,
+    max_length = 40,
+    pattern = r"^[^,\s\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]+$"
+)]
 pub(crate) struct TagText(#[expect(dead_code, reason = "only its schema is used")] String);
 
 /// A wish for a run.
@@ -27,7 +31,7 @@ pub(crate) struct NewRunBody {
     /// Recipe it builds on; null = the default one.
     recipe: Option<String>,
     /// For people; empty = the id.
-    #[schema(max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]*$")]
+    #[schema(max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]*$")]
     name: String,
     #[schema(max_items = 20, value_type = Vec<TagText>)]
     tags: Vec<String>,
