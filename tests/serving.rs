@@ -45,8 +45,12 @@ impl Answer {
 
 impl Server {
     pub fn start(lab: &Lab, more: &[&str]) -> Self {
-        let args = [&["serve", "--port", "0", "--json"], more].concat();
-        let mut child = lab.command(&args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        Self::spawn(lab.command(&[&["serve", "--port", "0", "--json"], more].concat()))
+    }
+
+    /// From a command that serves on a free port and says where.
+    pub fn spawn(mut command: std::process::Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let url = serde_json::from_str::<Value>(&line).unwrap_or_else(|e| panic!("{e}: {line:?}"))["url"].as_str().unwrap().to_owned();

