@@ -64,7 +64,7 @@ pub(crate) struct Chart {
 /// One series as shapes.
 #[derive(Debug)]
 pub(crate) struct Drawn {
-    /// 0 to 7: colour and dash.
+    /// Colour and dash of a line, 0 to 23; of an area its place in the stack.
     pub(crate) style: usize,
     pub(crate) name: String,
     /// Its line, or the outline of its area.
@@ -190,20 +190,30 @@ impl Chart {
         rows
     }
 
-    /// The numbers as CSV. A name that a spreadsheet would take for a formula is quoted as text.
+    /// The numbers as CSV; a series with intervals has a column for each of their ends. A name that a spreadsheet would take for a
+    /// formula is quoted as text.
     pub(crate) fn csv(&self) -> String {
+        let table = self.table();
+        let intervals: Vec<_> = self.series.iter().map(|s| intervals(s, &table)).collect();
         let mut out = String::from("x");
-        for name in self.names() {
-            let guard = if name.starts_with(['=', '+', '-', '@', '\t']) { "'" } else { "" };
-            let _ = write!(out, ",\"{guard}{}\"", name.replace('"', "\"\""));
+        for (s, interval) in self.series.iter().zip(&intervals) {
+            let guard = if s.name.starts_with(['=', '+', '-', '@', '\t']) { "'" } else { "" };
+            let name = s.name.replace('"', "\"\"");
+            let ends: &[&str] = if interval.is_some() { &["", " low", " high"] } else { &[""] };
+            for end in ends {
+                let _ = write!(out, ",\"{guard}{name}{end}\"");
+            }
         }
         out.push('\n');
-        for (x, ys) in self.table() {
+        for (row, (x, ys)) in table.iter().enumerate() {
             let _ = write!(out, "{x}");
-            for y in ys {
-                out.push(',');
-                if let Some(y) = y {
-                    let _ = write!(out, "{y}");
+            for (y, interval) in ys.iter().zip(&intervals) {
+                let ends = interval.iter().flat_map(|i| [i[row].map(|e| e.0), i[row].map(|e| e.1)]);
+                for value in std::iter::once(*y).chain(ends) {
+                    out.push(',');
+                    if let Some(value) = value {
+                        let _ = write!(out, "{value}");
+                    }
                 }
             }
             out.push('\n');
@@ -215,9 +225,28 @@ impl Chart {
     pub(crate) fn json(&self) -> serde_json::Value {
         let table = self.table();
         let column = |i: usize| table.iter().map(|(_, ys)| ys.get(i).copied().flatten()).collect::<Vec<_>>();
-        let series: Vec<_> = self.series.iter().enumerate().map(|(i, s)| serde_json::json!({ "name": s.name, "y": column(i) })).collect();
+        let one = |(i, s): (usize, &Series)| {
+            let mut one = serde_json::json!({ "name": s.name, "y": column(i) });
+            if let Some(ends) = intervals(s, &table) {
+                one["low"] = ends.iter().map(|e| e.map(|e| e.0)).collect();
+                one["high"] = ends.iter().map(|e| e.map(|e| e.1)).collect();
+            }
+            one
+        };
+        let series: Vec<_> = self.series.iter().enumerate().map(one).collect();
         serde_json::json!({ "title": self.title, "x_name": self.x_name, "x": table.iter().map(|r| r.0).collect::<Vec<_>>(), "series": series })
     }
+}
+
+/// The ends of a series' intervals, a pair for each row of the table; none where it has no intervals.
+fn intervals(s: &Series, table: &[(f64, Vec<Option<f64>>)]) -> Option<Vec<Option<(f64, f64)>>> {
+    let mut found = vec![None; table.len()];
+    for ((x, _), (low, high)) in s.points.iter().zip(&s.ends).filter(|(p, _)| p.1.is_finite()) {
+        if let Ok(row) = table.binary_search_by(|r| r.0.total_cmp(x)) {
+            found[row] = (low.is_finite() && high.is_finite()).then_some((*low, *high));
+        }
+    }
+    (!s.ends.is_empty()).then_some(found)
 }
 
 fn sentence(series: &[Series], kind: Kind, said: &dyn Fn(f64) -> String) -> String {
@@ -307,6 +336,18 @@ mod tests {
     fn a_csv_holds_every_number_and_no_formula() {
         let chart = Chart::new("k", "t", "step", Kind::Lines, false, vec![series(&[(1.0, 0.5), (2.0, f64::NAN)])]);
         assert_eq!(chart.csv(), "x,\"'=a\"\n1,0.5\n2,\n");
-        assert_eq!(chart.json()["series"][0]["y"], serde_json::json!([0.5, null]));
+        assert_eq!(chart.json()["series"][0], serde_json::json!({ "name": "=a", "y": [0.5, null] }));
+    }
+
+    #[test]
+    fn intervals_are_columns_beside_their_series() {
+        let plain = series(&[(2.0, 4.0)]);
+        let measured = Series { name: "m".into(), ends: vec![(0.25, 0.75), (f64::NAN, 1.0)], ..series(&[(1.0, 0.5), (3.0, 0.5)]) };
+        let chart = Chart::new("k", "t", "step", Kind::Lines, true, vec![plain, measured]);
+        assert_eq!(chart.csv(), "x,\"'=a\",\"m\",\"m low\",\"m high\"\n1,,0.5,0.25,0.75\n2,4,,,\n3,,0.5,,\n");
+        let json = chart.json();
+        assert_eq!(json["series"][0].as_object().map(|s| s.len()), Some(2));
+        assert_eq!(json["series"][1]["low"], serde_json::json!([0.25, null, null]));
+        assert_eq!(json["series"][1]["high"], serde_json::json!([0.75, null, null]));
     }
 }

@@ -110,7 +110,10 @@ pub(crate) async fn of_runs(app: &App, runs: &[RunRow], align: Align) -> Result<
             Align::Minutes => seconds.iter().filter(|(s, t)| *s <= x && t.is_finite()).map(|(_, t)| t).sum::<f64>() / 60.0,
             Align::Rollouts => (x - before as f64).max(0.0) * each,
         };
-        let name = format!("{} ({})", crate::words::short(&run.name, 40), run.public_id);
+        let name = match &run.name {
+            name if *name == run.public_id => name.clone(),
+            name => format!("{} ({})", crate::words::short(name, 40), run.public_id),
+        };
         for (all, mut one) in [
             (&mut accuracies, accuracy(&app.store.evaluations(run.id).await?, "", before)),
             (&mut rewards, series(&grpo, "reward", "", before)),

@@ -1,5 +1,6 @@
 //! What pages and API promise, asked of the router over a store with one run of hostile texts.
 
+mod charts;
 mod guards;
 mod hostile;
 mod lists;

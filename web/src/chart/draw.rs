@@ -6,6 +6,8 @@ use super::{Dot, Drawn, Series};
 
 /// Width of a step that stands alone in a stack.
 const BAR: f64 = 60.0;
+/// Looks of a line in the style sheet: eight colours, each with three dashes.
+const STYLES: usize = 24;
 /// Most points of a line.
 pub(super) const POINTS: usize = 300;
 
@@ -45,7 +47,7 @@ pub(super) fn line(i: usize, s: &Series, at_x: &dyn Fn(f64) -> f64, at_y: &dyn F
             })
             .collect();
     }
-    Drawn { style: i % 8, path, filled: false, dots, ..drawn(s, said) }
+    Drawn { style: i % STYLES, path, filled: false, dots, ..drawn(s, said) }
 }
 
 /// Points without a neighbour, through which no line goes.

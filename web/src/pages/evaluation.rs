@@ -112,6 +112,7 @@ pub(crate) async fn page(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let run = app.run(&run).await?;
+    let event = app.store.last_event().await?;
     let e = find(&app, &run, &evaluation).await?;
     let baseline = app.store.baseline_predictions(run.id).await?.unwrap_or_default();
     let before: BTreeMap<&str, &Prediction> = baseline.iter().map(|p| (p.id.as_str(), p)).collect();
@@ -150,7 +151,9 @@ pub(crate) async fn page(
         None => None,
     };
     show(&Page {
-        frame: Frame::new(&app, &title, theme(&headers)).noting(asked.unknown(&["show", "outcome", "page", "problem"])),
+        frame: Frame::new(&app, &title, theme(&headers))
+            .live(&run.public_id, event, &asked)
+            .noting(asked.unknown(&["show", "outcome", "page", "problem"])),
         bar: Bar::of(&app, &run, "evaluation").await?,
         id: &evaluation,
         what: words::kind(e.kind),

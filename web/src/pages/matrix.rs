@@ -66,7 +66,8 @@ pub(crate) fn rows(g: &GroupRecord, selected: &Rollout) -> Vec<Row> {
             outcome: r.outcome.name(),
             parts: r.reward.parts.iter().map(|p| p.value.map_or_else(|| "–".into(), words::number)).collect(),
             total: words::number(r.reward.total),
-            advantage: format!("{:+.2}", r.advantage),
+            // never -0.00
+            advantage: format!("{:+.2}", if r.advantage.abs() < 0.005 { 0.0 } else { r.advantage }),
             bar: (if share < 0.0 { 50.0 + share } else { 50.0 }, share.abs()),
             up: share >= 0.0,
             tokens: r.ids.len(),

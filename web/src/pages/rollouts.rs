@@ -55,7 +55,8 @@ struct Row {
     outcome: &'static str,
     reward: String,
     advantage: String,
-    up: bool,
+    /// Class of its colour; none where it is shown as 0.
+    tint: &'static str,
     text: String,
     request: String,
     problem: String,
@@ -155,14 +156,19 @@ fn chips(query: &RolloutQuery, address: &dyn Fn(&RolloutQuery) -> String) -> Vec
 
 fn row(run: &str, r: RolloutRow, within: &str, query: &RolloutQuery, address: &dyn Fn(&RolloutQuery) -> String) -> Row {
     let list = if within.is_empty() { String::new() } else { format!("&in={within}") };
+    let advantage = if r.advantage.abs() < 0.005 { 0.0 } else { r.advantage };
     Row {
         id: place_id(r.place),
         href: format!("/runs/{run}/groups/{}-{}?i={}{list}", r.place.step, r.place.group, r.place.index),
         letter: r.outcome.letter(),
         outcome: r.outcome.name(),
         reward: words::number(r.reward),
-        advantage: if r.advantage.is_finite() { format!("{:+.2}", r.advantage) } else { "–".into() },
-        up: r.advantage > 0.0,
+        advantage: if advantage.is_finite() { format!("{advantage:+.2}") } else { "–".into() },
+        tint: match advantage {
+            a if a > 0.0 => "pro",
+            a if a < 0.0 => "contra",
+            _ => "",
+        },
         text: words::short(&r.text, 160),
         request: words::short(&r.request, 100),
         problem: words::short(&r.problem, 40),

@@ -48,16 +48,19 @@ struct Line {
 /// Numbers of a step that its head shows, and the question to the list of rollouts that shows what made them.
 const SHOWN: [(&str, &str, &str); 10] = [
     ("reward", "mean reward", "sort=reward"),
-    ("outcome/correct", "share correct", "outcome=correct"),
-    ("frac_reward_zero_std", "share of groups without spread", "class=all_wrong"),
+    ("outcome/correct", "correct", "outcome=correct"),
+    ("frac_reward_zero_std", "groups without spread", "class=all_wrong"),
     ("completions/mean_length", "tokens an answer", "sort=tokens"),
-    ("completions/clipped_ratio", "share cut off", "outcome=truncated"),
+    ("completions/clipped_ratio", "cut off", "outcome=truncated"),
     ("entropy", "entropy, nat", ""),
     ("grad_norm", "gradient norm", ""),
     ("step_time", "seconds in all", ""),
     ("time/rollout", "seconds of rollouts", ""),
     ("time/update", "seconds of the update", ""),
 ];
+
+/// Those of them that are shares, and said in percent.
+const SHARES: [&str; 3] = ["outcome/correct", "frac_reward_zero_std", "completions/clipped_ratio"];
 
 /// Orders of the groups; the first is the default.
 const SORTS: [&str; 4] = ["teaching", "std", "mean", "length"];
@@ -80,11 +83,12 @@ pub(crate) async fn page(
         _ => groups.sort_by_key(|g| (g.class != GroupClass::Mixed, g.index)),
     }
     let metrics = app.store.metrics(run.id, Phase::Grpo).await?;
-    let at = |key: &str| metrics.get(key).and_then(|s| s.iter().find(|(s, _)| *s == step)).map(|(_, v)| words::number(*v));
+    let at = |key: &str| metrics.get(key).and_then(|s| s.iter().find(|(s, _)| *s == step)).map(|(_, v)| *v);
     let rollouts = format!("/runs/{}/rollouts?step={step}", run.public_id);
     let number = |(key, name, query): (&str, &'static str, &str)| {
         let href = if query.is_empty() { rollouts.clone() } else { format!("{rollouts}&{query}") };
-        Some((name, at(key)?, href))
+        let value = at(key)?;
+        Some((name, if SHARES.contains(&key) { words::percent(value) } else { words::number(value) }, href))
     };
     let all = || groups.iter().flat_map(|g| &g.rollouts);
     let count = |o: Outcome| all().filter(|r| r.outcome == o).count();
