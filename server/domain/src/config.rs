@@ -395,7 +395,10 @@ impl RunConfig {
         check(self.warmup_steps <= 1_000_000, "warmup_steps", "must be at most 1000000");
         let rollouts = self.problems_per_step.saturating_mul(self.num_generations);
         check(
-            rollouts > 4096 * 1024 || rollouts.saturating_mul(self.max_completion_length.min(131_072)) <= 1 << 26,
+            // each alone is told above
+            self.problems_per_step > 4096
+                || self.num_generations > 1024
+                || rollouts.saturating_mul(self.max_completion_length.min(131_072)) <= 1 << 26,
             "problems_per_step",
             "times num_generations times max_completion_length must be at most 67108864 tokens a step",
         );

@@ -63,6 +63,8 @@ struct Page<'a> {
 struct Line {
     id: String,
     name: String,
+    /// The beginning of its note; empty = none.
+    note: String,
     cells: Vec<Cell>,
 }
 
@@ -122,8 +124,9 @@ pub(crate) async fn list(State(app): State<App>, asked: Asked, headers: HeaderMa
     let none = BTreeMap::new();
     let now = words::now_ms();
     let cells = |r: &RunRow| columns.iter().map(|c| cell(&app, r, c, metrics.get(&r.id).unwrap_or(&none), now)).collect();
-    let mut lines: Vec<Line> =
-        rows.iter().map(|r| Line { id: r.public_id.clone(), name: words::short(&r.name, 80), cells: cells(r) }).collect();
+    let line =
+        |r: &RunRow| Line { id: r.public_id.clone(), name: words::short(&r.name, 80), note: words::short(&r.note, 60), cells: cells(r) };
+    let mut lines: Vec<Line> = rows.iter().map(line).collect();
     let common = fold(&mut columns, &mut lines);
     let address = |without: &str, more: &[(&str, &str)]| {
         let parts = [("archived", if archived { "1" } else { "" }), ("cols", cols.as_str()), ("q", q.as_deref().unwrap_or_default())];

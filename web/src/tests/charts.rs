@@ -119,3 +119,13 @@ async fn shares_are_percents_and_no_advantage_has_no_colour() {
     let group = site.get(&format!("/runs/{id}/groups/1-0")).await.is(200).text;
     assert!(group.contains("wrong_<wbr>values"), "{group}");
 }
+
+#[tokio::test]
+async fn the_list_of_runs_shows_how_a_note_begins() {
+    let site = Site::new().await;
+    let (_, id) = site.with_run().await;
+    let note = format!("first line\n{}", "n".repeat(100));
+    site.form(&format!("/runs/{id}/edit"), &[("name", "n"), ("tags", ""), ("note", &note)]).await.is(303);
+    let page = site.get("/runs").await.is(200).text;
+    assert!(page.contains(&format!("<small class=\"muted note\">first line {}…</small>", "n".repeat(49))), "{page}");
+}
