@@ -32,7 +32,7 @@ Examples:
 Policies that know nothing, or nearly everything, answer every problem. The reward passes when it never falls from garbage to gold
 (garbage, a wrong tool, the right tool without arguments, with junk, with one wrong value, gold), when nothing that is wrong earns as
 much as gold, and when never calling earns no more than trying. dense and toolrl must also climb at every rung. The exit code is 1
-where a rule is broken or a tool's schema is none.";
+where a rule is broken, a tool's schema is none, or a tool may not be offered.";
 
 /// Check a task set and a reward before training on them
 #[derive(Args)]
@@ -87,7 +87,7 @@ pub fn run(args: &CheckArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
     let talked = conversations::audit(args.format, &talks, graded, |problem, transcript, verdict| {
         scorer.score_conversation(0, problem, &transcript.text, &transcript.all_calls(), verdict).map(|r| r.total)
     })?;
-    let passed = report.violations.is_empty() && talked.violations.is_empty() && found.schema_errors.count == 0;
+    let passed = report.violations.is_empty() && talked.violations.is_empty() && found.schema_errors.count == 0 && found.unfit.count == 0;
     let code = if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     ui.object(&json!({
         "tasks": args.spec, "passed": passed, "refused": set.refused, "data": found, "prompt_tokens": tokens,
@@ -128,7 +128,7 @@ fn say_violations(ui: &Ui, violations: &[Violation]) {
 }
 
 fn say_conversations(ui: &Ui, reward: &str, report: &ConversationReport) {
-    ui.say(&format!("\nreward {reward} of conversations\n{:<38} {:>8} {:>9} {:>9}", "way", "problems", "reward", "accuracy"));
+    ui.say(&format!("\nreward of conversations (made of format, calls, answer, correct; {reward} decides whether they are graded)\n{:<38} {:>8} {:>9} {:>9}", "way", "problems", "reward", "accuracy"));
     for row in &report.ways {
         ui.say(&format!("{:<38} {:>8} {:>9.3} {:>7.1} %", row.description, row.problems, row.reward, 100.0 * row.accuracy));
     }
@@ -167,6 +167,7 @@ fn say_data(ui: &Ui, d: &DataReport, tokens: Option<&Lengths>) {
     ));
     say_finding(ui, "duplicates", &d.duplicates);
     say_finding(ui, "schema errors", &d.schema_errors);
+    say_finding(ui, "tools that may not be offered", &d.unfit);
     if let Some(overlap) = &d.overlap {
         say_finding(ui, "held-out requests that are also asked here", &overlap.requests);
         say_finding(ui, "held-out tools that are also offered here", &overlap.tools);

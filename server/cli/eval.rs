@@ -116,7 +116,7 @@ fn measure(args: &EvalArgs, tasks: &str, path: &Path, bfcl: Option<&Path>, ui: &
         write(path, &found.predictions).with_context(|| format!("cannot write {}", path.display()))?;
     }
     let mut object = serde_json::to_value(&found.summary)?;
-    let Loaded { dropped, refused, .. } = &loaded;
+    let Loaded { dropped, refused, unfit, .. } = &loaded;
     if let Some(map) = object.as_object_mut() {
         map.insert("tasks".into(), json!(args.tasks));
         map.insert("model".into(), json!(policy.base.name));
@@ -125,6 +125,7 @@ fn measure(args: &EvalArgs, tasks: &str, path: &Path, bfcl: Option<&Path>, ui: &
         map.insert("kl".into(), json!(adapter.is_some().then_some(found.kl)));
         map.insert("dropped".into(), json!(dropped));
         map.insert("refused".into(), json!(refused.len()));
+        map.insert("unfit".into(), json!(unfit.len()));
     }
     ui.object(&object)?;
     let s = &found.summary;

@@ -32,7 +32,10 @@ impl StepCache {
             return known.clone();
         }
         let result = run();
-        self.kept.insert(key, result.clone());
+        // what failed may have failed by chance
+        if result.failure.is_none() {
+            self.kept.insert(key, result.clone());
+        }
         result
     }
 }

@@ -51,9 +51,9 @@ impl Api {
         self.operations.iter().map(|o| Tool { name: format!("{name}.{}", o.name), ..o.tool.clone() }).collect()
     }
 
-    /// Gives the same whenever it is asked.
-    pub(crate) fn repeatable(&self, tool: &str) -> bool {
-        self.operations.iter().any(|o| o.name == tool && o.method == "GET")
+    /// Gives the same whenever it is asked: nothing that the document offers changes what is there.
+    pub(crate) fn repeatable(&self) -> bool {
+        self.operations.iter().all(|o| o.method == "GET")
     }
 
     /// Answers a call of one operation.

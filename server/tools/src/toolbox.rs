@@ -107,7 +107,7 @@ impl Toolbox {
             return self.shown(refuse(ToolFailure::BadArguments, reason));
         }
         let run = || self.shown(source.call(&served.own, call, &self.settings));
-        match source.repeatable(&served.own) {
+        match source.repeatable() {
             true => cache.get_or(&self.environment, &call.name, &call.arguments, run),
             false => run(),
         }
@@ -173,11 +173,11 @@ impl Source {
     }
 
     /// Gives the same to the same arguments, and changes nothing.
-    fn repeatable(&self, own: &str) -> bool {
+    fn repeatable(&self) -> bool {
         match self {
             Self::Calculator | Self::Table(_) => true,
             Self::Clock(clock) => clock.repeatable(),
-            Self::Http(api) => api.repeatable(own),
+            Self::Http(api) => api.repeatable(),
             Self::Files(_) | Self::Mcp(_) | Self::Command(_) => false,
         }
     }

@@ -3,6 +3,7 @@
 //! In: the tools of a problem, from wherever. Out: nothing, or the reason for refusing them, in words. Task texts are hostile: a name
 //! that looks like another, hides a character or forges a line would make every number about it meaningless.
 
+use unicode_normalization::UnicodeNormalization as _;
 use whetstone_domain::Tool;
 
 use crate::schema;
@@ -15,21 +16,36 @@ pub fn check(tools: &[Tool]) -> Result<(), String> {
     let mut folded: Vec<(String, &str)> = Vec::with_capacity(tools.len());
     for tool in tools {
         name(&tool.name).map_err(|reason| format!("tool name {}: {reason}", shown(&tool.name)))?;
-        folded.push((tool.name.chars().map(latin).collect(), &tool.name));
+        folded.push((fold(&tool.name), &tool.name));
         let properties = tool.parameters.get("properties").and_then(serde_json::Value::as_object);
+        let mut keys: Vec<(String, &str)> = Vec::new();
         for key in properties.into_iter().flat_map(serde_json::Map::keys) {
             if let Some(c) = hidden(key) {
                 return Err(format!("argument {} of tool {:?} holds the character {}", shown(key), tool.name, code(c)));
             }
+            keys.push((fold(key), key));
+        }
+        if let Some((a, b)) = twins(&mut keys) {
+            return Err(format!("arguments {} and {} of tool {:?} have names that look alike", shown(a), shown(b), tool.name));
         }
         schema::bounded(&tool.parameters).map_err(|reason| format!("the schema of tool {:?} {reason}", tool.name))?;
     }
-    folded.sort_unstable();
-    match folded.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-        Some([(_, a), (_, b)]) if a == b => Err(format!("tool {a:?} is offered twice")),
-        Some([(_, a), (_, b)]) => Err(format!("tools {} and {} have names that look alike", shown(a), shown(b))),
-        _ => Ok(()),
+    match twins(&mut folded) {
+        Some((a, b)) if a == b => Err(format!("tool {a:?} is offered twice")),
+        Some((a, b)) => Err(format!("tools {} and {} have names that look alike", shown(a), shown(b))),
+        None => Ok(()),
     }
+}
+
+/// Two names that look the same.
+fn twins<'a>(folded: &mut [(String, &'a str)]) -> Option<(&'a str, &'a str)> {
+    folded.sort_unstable();
+    folded.windows(2).find(|pair| pair[0].0 == pair[1].0).map(|pair| (pair[0].1, pair[1].1))
+}
+
+/// A name as the eye takes it: one spelling of each letter (Unicode's NFKC), Latin where it looks Latin.
+fn fold(name: &str) -> String {
+    name.nfkc().map(latin).collect()
 }
 
 fn name(name: &str) -> Result<(), String> {
@@ -42,10 +58,12 @@ fn name(name: &str) -> Result<(), String> {
     if let Some(c) = hidden(name) {
         return Err(format!("holds the character {}", code(c)));
     }
-    let stranger = name.chars().find(|&c| latin(c) != c);
+    let styled = |c: char| !c.is_ascii() && std::iter::once(c).nfkc().any(|n| n.is_ascii_alphanumeric());
+    let stranger = name.chars().find(|&c| latin(c) != c || styled(c));
     match stranger {
         Some(c) if name.chars().any(|c| c.is_ascii_alphabetic()) => {
-            Err(format!("holds {}, which looks like {:?}, among Latin letters", code(c), latin(c)))
+            let like: String = std::iter::once(c).nfkc().map(latin).collect();
+            Err(format!("holds {}, which looks like {like:?}, among Latin letters", code(c)))
         }
         _ => Ok(()),
     }
@@ -62,11 +80,12 @@ fn hidden(text: &str) -> Option<char> {
 
 /// The Latin letter that a letter of another alphabet looks like; itself where there is none.
 fn latin(c: char) -> char {
-    const ALIKE: [(&str, &str); 3] =
-        [("аеорсухіјѕһԁԛԝӏ", "aeopcyxijshdqwl"), ("АВЕКМНОРСТХУІЈЅԌ", "ABEKMHOPCTXYIJSG"), ("ΑΒΕΖΗΙΚΜΝΟΡΤΥΧονι", "ABEZHIKMNOPTYXovi")];
-    if let '\u{ff01}'..='\u{ff5e}' = c {
-        return char::from_u32(u32::from(c) - 0xfee0).unwrap_or(c);
-    }
+    const ALIKE: [(&str, &str); 4] = [
+        ("аеорсухіјѕһԁԛԝӏ", "aeopcyxijshdqwl"),
+        ("АВЕКМНОРСТХУІЈЅԌ", "ABEKMHOPCTXYIJSG"),
+        ("ΑΒΕΖΗΙΚΜΝΟΡΤΥΧονι", "ABEZHIKMNOPTYXovi"),
+        ("ıոսօցհ", "inuogh"),
+    ];
     let pair = |(from, to): (&str, &str)| from.chars().zip(to.chars()).find(|(f, _)| *f == c).map(|(_, t)| t);
     ALIKE.into_iter().find_map(pair).unwrap_or(c)
 }
@@ -103,7 +122,11 @@ mod tests {
             (&["get\u{200b}weather"], "U+200B"),
             (&["f\u{202e}g"], "U+202E"),
             (&["  "], "is empty"),
-            (&["get_w\u{435}ather"], "U+0435, which looks like 'e'"),
+            (&["get_w\u{435}ather"], "U+0435, which looks like \"e\""),
+            (&["\u{1d41a}dd"], "U+1D41A, which looks like \"a\""),
+            (&["\u{131}d"], "U+0131, which looks like \"i\""),
+            (&["\u{578}dd"], "U+0578, which looks like \"n\""),
+            (&["caf\u{e9}", "cafe\u{301}"], "look alike"),
             (&["ｆ１", "f1"], "look alike"),
             (&["f", "g", "f"], "is offered twice"),
             (&["СОА", "COA"], "look alike"),
@@ -114,6 +137,8 @@ mod tests {
         assert!(refused(&[&"x".repeat(10_000)]).contains("10000 bytes long"));
         let key = tool("f", json!({"properties": {"a\u{0}": {"type": "string"}}}));
         assert!(check(&[key]).expect_err("a control character").contains("argument \"a\\0\""));
+        let keys = tool("f", json!({"properties": {"a": {"type": "string"}, "\u{430}": {"type": "string"}}}));
+        assert!(check(&[keys]).expect_err("two keys of one look").contains("arguments \"a\" and"));
     }
 
     #[test]

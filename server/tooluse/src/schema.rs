@@ -38,7 +38,7 @@ fn validator(tool: &Tool) -> Result<jsonschema::Validator, String> {
     })
 }
 
-fn shortened(message: &str) -> String {
+pub(crate) fn shortened(message: &str) -> String {
     match message.char_indices().nth(LONGEST_MESSAGE) {
         Some((end, _)) => format!("{}...", &message[..end]),
         None => message.to_owned(),

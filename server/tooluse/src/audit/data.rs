@@ -9,7 +9,7 @@ use serde_json::Value;
 use whetstone_domain::{Problem, Role, ToolCall, config::Format};
 
 use crate::format::{self, Style};
-use crate::{matching, schema};
+use crate::{matching, offer, schema};
 
 /// Places that a finding names.
 const NAMED: usize = 5;
@@ -82,6 +82,8 @@ pub struct DataReport {
     pub duplicates: Finding,
     /// Tools whose schema is none, and expected calls that break the schema of their tool.
     pub schema_errors: Finding,
+    /// Problems whose tools may not be offered: names that hide or imitate, schemas too deep. They are left out of runs and evaluations.
+    pub unfit: Finding,
     /// Characters of the whole prompt, worked examples included.
     pub prompt_characters: Option<Lengths>,
     /// Characters of the right answer.
@@ -98,7 +100,7 @@ pub struct DataReport {
 
 /// Looks through a task set.
 pub fn audit(format: Format, problems: &[Problem], held_out: Option<&[Problem]>) -> DataReport {
-    let (mut duplicates, mut schema_errors) = (Finding::default(), Finding::default());
+    let (mut duplicates, mut schema_errors, mut unfit) = (Finding::default(), Finding::default(), Finding::default());
     let mut seen: HashMap<(String, Vec<&str>), &str> = HashMap::new();
     let (mut tools, mut checked) = (HashSet::new(), HashSet::new());
     let (mut prompts, mut answers) = (Vec::new(), Vec::new());
@@ -110,6 +112,9 @@ pub fn audit(format: Format, problems: &[Problem], held_out: Option<&[Problem]>)
         match seen.get(&key) {
             Some(first) => duplicates.add(|| format!("{} asks what {first} asks", p.id)),
             None => drop(seen.insert(key, &p.id)),
+        }
+        if let Err(reason) = offer::check(&p.tools) {
+            unfit.add(|| format!("{}: {reason}", p.id));
         }
         for tool in &p.tools {
             tools.insert(tool.name.as_str());
@@ -143,6 +148,7 @@ pub fn audit(format: Format, problems: &[Problem], held_out: Option<&[Problem]>)
         by_difficulty,
         duplicates,
         schema_errors,
+        unfit,
         prompt_characters: Lengths::of(prompts),
         answer_characters: Lengths::of(answers),
         values,

@@ -132,7 +132,8 @@ pub fn texts(format: Format, problem: &Problem) -> Vec<(Policy, String)> {
 /// The beginning of a call, then nonsense.
 fn garbage(format: Format) -> String {
     let call = format::write(format, &[call("x", Map::new())]);
-    let start: String = call.chars().take(1).collect();
+    // up to the tool's name: no marker of a format holds an x
+    let start = call.split('x').next().unwrap_or_default();
     format!("{start} garbage")
 }
 

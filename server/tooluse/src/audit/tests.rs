@@ -11,11 +11,15 @@ fn problems() -> Vec<Problem> {
 }
 
 fn by(name: &RewardName, graded: bool) -> RewardReport {
-    let rewarder = Rewarder::new(&RunConfig { reward: name.clone(), ..RunConfig::default() }).expect("built in");
+    within(Format::BareJson, name, graded)
+}
+
+fn within(format: Format, name: &RewardName, graded: bool) -> RewardReport {
+    let rewarder = Rewarder::new(&RunConfig { reward: name.clone(), format, ..RunConfig::default() }).expect("built in");
     let score = |p: &Problem, text: &str, outcome| {
-        Ok::<_, std::convert::Infallible>(rewarder.score(p, text, &format::parse(Format::BareJson, text), outcome).total)
+        Ok::<_, std::convert::Infallible>(rewarder.score(p, text, &format::parse(format, text), outcome).total)
     };
-    match audit(&name.to_string(), Format::BareJson, &problems(), graded, score) {
+    match audit(&name.to_string(), format, &problems(), graded, score) {
         Ok(report) => report,
         Err(never) => match never {},
     }
@@ -33,6 +37,16 @@ fn every_built_in_reward_climbs_from_garbage_to_gold() {
         assert!(report.policies.iter().all(|r| r.policy == Policy::Gold || r.reward < gold.reward), "{name}: {:#?}", report.policies);
         let row = |policy: Policy| report.policies.iter().find(|r| r.policy == policy).expect("a row");
         assert_eq!(row(Policy::FirstToolEmpty).problems, 200, "a cheap trick is tried on every problem");
+    }
+}
+
+#[test]
+fn rewards_climb_in_every_format() {
+    for format in Format::ALL {
+        for name in [RewardName::Dense, RewardName::Toolrl, RewardName::Strict] {
+            let report = within(format, &name, name != RewardName::Strict);
+            assert!(report.violations.is_empty(), "{name} in {}: {:#?}", format.name(), report.violations);
+        }
     }
 }
 
@@ -92,11 +106,16 @@ fn the_data_audit_finds_what_was_planted() {
     ill.messages[0].content = "Something else entirely.".into();
     let name = ill.expected.calls[0].arguments[0].0.clone();
     ill.expected.calls[0].arguments = vec![(name, Accepted { values: vec![json!({"no": 1})], optional: false })];
-    set.extend([twin, broken, ill]);
+    let mut masked = set[5].clone();
+    masked.id = "masked".into();
+    masked.messages[0].content = "Something of its own.".into();
+    masked.tools[0].name = "get_w\u{435}ather".into();
+    set.extend([twin, broken, ill, masked]);
     let report = data::audit(Format::BareJson, &set, Some(&set[..2]));
     assert!(report.duplicates.count == 2 && report.duplicates.first[0].starts_with("twin asks what starter-1-000003 asks"));
     assert!(report.schema_errors.first.iter().any(|e| e.starts_with("broken: the schema of tool")), "{:?}", report.schema_errors);
     assert!(report.schema_errors.first.iter().any(|e| e.starts_with("ill: expected call of")), "{:?}", report.schema_errors);
+    assert!(report.unfit.first.len() == 1 && report.unfit.first[0].contains("masked: tool name"), "{:?}", report.unfit);
     assert_eq!(report.overlap.map(|o| o.requests.count), Some(2));
 }
 

@@ -10,10 +10,11 @@ use whetstone_domain::{Message, Problem, Role, Tool, ToolResult, config::Format}
 use super::bare_json;
 
 const SYSTEM: &str = "You answer each request with the help of functions. Call one by writing JSON and nothing else; its result is \
-                      then shown to you. When you know the answer, write only the answer, in words.";
+                      then shown to you. When you know the answer, write only the answer, numbers in digits.";
 
 /// What the words of the other formats leave out.
-pub(super) const NOTE: &str = "The result of each call is shown to you. When you know the answer, write only the answer, in words.";
+pub(super) const NOTE: &str =
+    "The result of each call is shown to you. When you know the answer, write only the answer, numbers in digits.";
 
 /// The request of the worked example: a call, another that needs its result, and the answer.
 const REQUEST: &str = "I take 5 treats from the red jar. How many are left in it?";

@@ -152,7 +152,10 @@ fn where_tools_run_every_format_says_that_results_come_and_words_end_it() {
     for format in Format::ALL {
         for native in [false, format != Format::BareJson] {
             let text = words(Style::of(format), native);
-            assert!(text.contains("shown to you. When you know the answer, write only the answer, in words."), "{format:?}: {text}");
+            assert!(
+                text.contains("shown to you. When you know the answer, write only the answer, numbers in digits."),
+                "{format:?}: {text}"
+            );
             assert!(text.contains(&talk.messages[0].content), "{format:?}: {text}");
         }
         assert!(!words(Style::of(format), false).contains("Mona Lisa"));

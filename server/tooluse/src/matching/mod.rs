@@ -132,8 +132,10 @@ pub(crate) fn accepts_itself(matcher: Matcher, tool: &Tool, key: &str, accepted:
         if bfcl::check_value(property, &accepted.values, &written) != Ok(bfcl::ValueCheck::Right) {
             let kind = property.get("type").map_or_else(|| "(none)".into(), Value::to_string);
             return Err(format!(
-                "{written} is refused by BFCL's matcher for type {kind} (one type name, arrays with \"items\"); mend the schema or \
-                 use \"matcher\": \"exact\""
+                "{} is refused by BFCL's matcher for type {} (one type name, arrays with \"items\"); mend the schema or use \
+                 \"matcher\": \"exact\"",
+                crate::schema::shortened(&written.to_string()),
+                crate::schema::shortened(&kind)
             ));
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! In: a problem, the text with both readings, and its outcome. Out: the raw parts, their weights and the total, and why in words.
 //! One file a reward. No row is ever free, whatever a model always does: where no call is expected, making none earns the maximum
-//! and any call the least; where one is expected, making none never earns more than an attempt. Runs no programs.
+//! and any call the least; where one is expected, making none never earns more than a call of the right tool. Runs no programs.
 
 mod compose;
 pub mod dense;

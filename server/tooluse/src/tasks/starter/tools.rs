@@ -10,7 +10,7 @@ mod draft;
 mod held_out;
 mod train;
 
-use whetstone_domain::{Environment, Expected, Matcher, Problem, Role, problem::Message};
+use whetstone_domain::{Environment, Expected, Matcher, Problem, Role, Runnable, problem::Message};
 
 use super::draw::Draw;
 use draft::{Draft, Scene};
@@ -32,7 +32,9 @@ pub fn problem(held_out: bool, seed: u64, index: u64) -> Problem {
         let mut other = scenes[draw.below(scenes.len())](&mut draw);
         let at = draw.below(other.tools.len());
         let stranger = other.tools.swap_remove(at);
-        if draft.tools.iter().all(|(tool, _)| tool.name != stranger.0.name) {
+        // a calculator could stand in for the one conversion that is asked for
+        let rival = draft.calls.len() == 1 && matches!(stranger.1, Runnable::Calculator {});
+        if !rival && draft.tools.iter().all(|(tool, _)| tool.name != stranger.0.name) {
             draft.tools.push(stranger);
             draft.difficulty += 1;
         }

@@ -71,6 +71,26 @@ const TWINS: [(&str, &str, &str); 42] = [
     ("request_pickup", "cancel_pickup", "Cancel the pickup of a parcel that was ordered before."),
 ];
 
+/// Descriptions of arguments that would be wrong for the look-alike: (of the tool, of the look-alike).
+const REWORDED: [(&str, &str); 16] = [
+    ("Number of days ahead, 1 to 14", "Number of past days, 1 to 14"),
+    ("Path or name of the file to move", "Path or name of the file to copy"),
+    ("Time worked, in minutes", "Length of the break, in minutes"),
+    ("Day of the work, YYYY-MM-DD; today if left out", "Day of the break, YYYY-MM-DD; today if left out"),
+    ("E-mail address to block", "E-mail address to unblock"),
+    ("Why the address is blocked", "Why the address was blocked"),
+    ("How many hours the chat stays silent", "How many hours the chat stays on top"),
+    ("Column to change", "Column that the value is meant for"),
+    ("New value", "Value to check"),
+    ("Deposit in dollars", "Debt in dollars"),
+    ("Years of saving", "Years until it is paid back"),
+    ("What was eaten", "What is to be eaten"),
+    ("Amount of water in milliliters", "Amount of coffee in milliliters"),
+    ("Pickup city", "City of the sale"),
+    ("Pickup date, YYYY-MM-DD", "First day of the offer, YYYY-MM-DD"),
+    ("Rental length in days", "Length of the offer in days"),
+];
+
 /// Arguments of which one sentence may name several, one call each: (tool, argument).
 const LISTS: [(&str, &str); 20] = [
     ("get_current_weather", "city"),
@@ -145,7 +165,13 @@ struct Asked<'a> {
 
 fn twin(tool: &ToolSpec) -> Option<ToolSpec> {
     let &(_, name, description) = TWINS.iter().find(|(of, ..)| *of == tool.name)?;
-    Some(ToolSpec { name: name.to_owned(), description: description.to_owned(), ..tool.clone() })
+    let mut twin = ToolSpec { name: name.to_owned(), description: description.to_owned(), ..tool.clone() };
+    for param in &mut twin.params {
+        if let Some((_, other)) = REWORDED.iter().find(|(of, _)| *of == param.description) {
+            param.description = (*other).to_owned();
+        }
+    }
+    Some(twin)
 }
 
 fn expected(tool: &ToolSpec, values: &[Option<value::Drawn>]) -> ExpectedCall {

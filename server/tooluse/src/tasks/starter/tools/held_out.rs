@@ -45,9 +45,9 @@ fn pantry(draw: &mut Draw) -> Draft {
     let other = (grams + apart) / 10 * 10;
     let heavier = if other > grams { goods[1] } else { goods[0] };
     let asks = [
-        "Which weighs more: {b} pounds of {a} or {d} grams of {c}?",
+        "Put the pounds into grams: which weighs more, {b} pounds of {a} or {d} grams of {c}?",
         "I have {b} pounds of {a} and {d} grams of {c}. Put the pounds into grams: which is heavier?",
-        "There are {b} pounds of {a} and {d} grams of {c} in the pantry. Of which is there more by weight?",
+        "There are {b} pounds of {a} and {d} grams of {c} in the pantry. Put the pounds into grams: of which is there more by weight?",
     ];
     let about = tool(
         "weigh_in",

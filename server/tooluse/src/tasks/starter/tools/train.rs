@@ -78,9 +78,9 @@ fn trails(draw: &mut Draw) -> Draft {
     let kilometres = (metres / 1000 + apart).max(1);
     let longer = if 1000 * kilometres > metres { names[1] } else { names[0] };
     let asks = [
-        "The {a} trail is {b} miles long, the {c} trail {d} kilometers. Which one is longer?",
+        "The {a} trail is {b} miles long, the {c} trail {d} kilometers. Convert the miles to kilometers: which one is longer?",
         "Convert the {b} miles of the {a} trail to kilometers and tell me whether it or the {c} trail with {d} kilometers is longer.",
-        "Which is the longer walk: {a} with {b} miles or {c} with {d} kilometers?",
+        "Convert the miles to kilometers: which is the longer walk, {a} with {b} miles or {c} with {d} kilometers?",
     ];
     let about = tool(
         "convert_length",
