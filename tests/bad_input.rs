@@ -149,7 +149,7 @@ fn hostile_problems_are_refused_by_name_while_the_good_ones_load() {
     for words in [
         "12 from file:",
         "tools[0].name: holds a control character",
-        "problem alike: tool name \"\u{430}dd\": holds U+0430, which looks like 'a', among Latin letters",
+        "problem alike: tool name \"\u{430}dd\": holds U+0430, which looks like \"a\", among Latin letters",
         "problem hidden: tool name \"a\\u{200b}dd\": holds the character U+200B",
         "is no place in it, and references are followed nowhere else",
         "refers to itself through \"#\"",

@@ -128,6 +128,7 @@ fn config(app: &App, run: &RunRow) -> Vec<(String, String)> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test ends where something is missing")]
 mod tests {
     use tempfile::TempDir;
     use tokio_util::sync::CancellationToken;
