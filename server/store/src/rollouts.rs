@@ -16,7 +16,7 @@ use crate::rollout_filter::{RolloutFilter, narrow};
 use crate::{RunId, Store, StoreError};
 
 /// Groups that one search for a text unpacks, and rollouts it looks at; then the page ends, and the next one goes on from there.
-const SEARCHED: (usize, usize) = (256, 4096);
+const SEARCHED: (usize, usize) = (128, 1536);
 
 /// Where a rollout stands: step, index of the group in the step, index in the group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
