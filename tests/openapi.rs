@@ -37,7 +37,7 @@ fn every_answer_is_as_documented() {
         let mut args: Vec<&str> = config.map_or_else(Vec::new, |c| vec!["--config-file", c]);
         let document = format!("http://{}/api/openapi.json", server.address);
         args.extend(["run", &document, "--phases", "examples,coverage,fuzzing", "--max-examples", examples, "--seed", "1"]);
-        // a stream of events does not end; what would take the run away is asked for last, by ids that do not exist
+        // a stream of events does not end; the run that the first pass asks about must not be deleted under it
         args.extend(["--exclude-path", "/api/v1/events", "--continue-on-failure", "--warnings", "off"]);
         // what is well-formed may still name nothing, or a key that is taken
         args.extend(["--exclude-checks", "positive_data_acceptance"]);
