@@ -8,9 +8,9 @@ use std::process::Command;
 use serde::Deserialize;
 use serde_json::Value;
 use whetstone_domain::config::{Format, ToolListing};
-use whetstone_domain::{Expected, Matcher, Message, Problem, Role, Tool};
+use whetstone_domain::{Expected, Matcher, Message, Problem, Role, Tool, ToolFailure, ToolResult};
 use whetstone_model::chat::ChatTemplate;
-use whetstone_tooluse::format::{Style, function, render, speaks};
+use whetstone_tooluse::format::{Style, function, render, results, speaks};
 
 #[derive(Deserialize)]
 struct Stored {
@@ -88,6 +88,16 @@ fn prompts_with_tools_are_byte_for_byte_those_of_transformers() {
             };
             assert_eq!(text, expected, "{name}");
         }
+    }
+    // what tools gave is shown in the model's own form
+    let given = [ToolResult::ok("10:04, \"Göschenen\""), ToolResult::failed(ToolFailure::Failed, "no such train")];
+    for (name, format) in [("qwen2_5", Format::Hermes), ("qwen3", Format::Hermes), ("llama3_2", Format::LlamaJson), ("lfm2", Format::Lfm2)]
+    {
+        let template = template(name);
+        assert!(template.shows_tool_turns(), "{name}");
+        let case = stored.cases.iter().find(|c| c.template == name && c.chat == "results" && !c.tools).unwrap();
+        let (_, after) = case.text.split_once("The calls").unwrap();
+        assert_eq!(template.between(&results(format, true, &given)).unwrap(), after, "{name}");
     }
     // templates that know no tools are told so
     assert!(!template("llama3").lists_tools() && !template("gemma").lists_tools());

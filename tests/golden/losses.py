@@ -2,7 +2,8 @@
 
 TRL's per-token loss, its three aggregations and its logged means, in f64 by torch autograd, for one process, gradient accumulation 1 and one
 step per generation. Writes [{"name", inputs, outputs}]: rows are ragged; "old" is null when on-policy (old = logprobs without gradient), "ref"
-is null when beta is 0; "grad" is dloss/dlogprob per token; "kl" is null when beta is 0. As in TRL, tokens are clip-counted after the ratio
+is null when beta is 0; "sampler" is null where sampling used the update's own arithmetic, else its logprobs, for which a token's loss is
+corrected by the ratio exp(old - sampler), at most SAMPLER_CAP (TRL's token_truncate); "grad" is dloss/dlogprob per token; "kl" is null when beta is 0. As in TRL, tokens are clip-counted after the ratio
 was capped at delta.
 
 --check-trl feeds every case to the installed trl's own GRPOTrainer._compute_loss, with a stub in place of the model, and asserts equal losses,
@@ -11,6 +12,7 @@ gradients and metrics. It passed with trl 1.16.0, torch 2.15.0.
 import argparse, json, math, random
 import torch
 
+SAMPLER_CAP = 3.0  # TRL's vllm_importance_sampling_clip_max
 CLIP = ["low_mean", "high_mean", "region_mean"]
 
 
@@ -19,8 +21,14 @@ def padded(rows, dtype=torch.float64):
     return torch.tensor([list(r) + [0] * (t - len(r)) for r in rows], dtype=dtype)  # [B, T]
 
 
-def policy_loss(lp, old, ref, mask, adv, *, loss_type, epsilon, epsilon_high, delta, beta, max_completion_length):
-    """trl/trainer/grpo_trainer.py, _compute_loss: lp, old, ref, mask [B, T], adv [B] -> loss, metrics."""
+def sampler_ratio(lp, old, sampler):
+    """trl/trainer/grpo_trainer.py, _generate_and_score_completions, token_truncate."""
+    return torch.clamp(torch.exp((lp.detach() if old is None else old) - sampler), max=SAMPLER_CAP)
+
+
+def policy_loss(lp, old, ref, sampler, mask, adv, *, loss_type, epsilon, epsilon_high, delta, beta, max_completion_length):
+    """trl/trainer/grpo_trainer.py, _compute_loss: lp, old, ref, sampler, mask [B, T], adv [B] -> loss, metrics."""
+    correction = 1.0 if sampler is None else sampler_ratio(lp, old, sampler)
     old = lp.detach() if old is None else old
     high = epsilon if epsilon_high is None else epsilon_high
     adv = adv.unsqueeze(1)
@@ -28,7 +36,7 @@ def policy_loss(lp, old, ref, mask, adv, *, loss_type, epsilon, epsilon_high, de
     clipped = torch.clamp(ratio, 1 - epsilon, 1 + high)
     if delta is not None:
         ratio = torch.clamp(ratio, max=delta)
-    token = -torch.min(ratio * adv, clipped * adv)
+    token = -torch.min(ratio * adv, clipped * adv) * correction
     kl = torch.exp(ref - lp) - (ref - lp) - 1 if beta != 0 else None
     if beta != 0:
         token = token + beta * kl
@@ -49,8 +57,8 @@ def policy_loss(lp, old, ref, mask, adv, *, loss_type, epsilon, epsilon_high, de
     return loss, metrics
 
 
-def case(name, loss_type, seed, lengths, *, spread=0.0, holes=(), empty=(), adv=None, epsilon=0.2, epsilon_high=None, delta=None, beta=0.0, max_completion_length=16):
-    """spread: standard deviation of lp - old (0: on-policy); holes: (row, from, to) masked inside; empty: rows without an active token."""
+def case(name, loss_type, seed, lengths, *, spread=0.0, sampled=0.0, holes=(), empty=(), adv=None, epsilon=0.2, epsilon_high=None, delta=None, beta=0.0, max_completion_length=16):
+    """spread: standard deviation of lp - old (0: on-policy); sampled: of lp - sampler (0: none); holes: (row, from, to) masked inside; empty: rows without an active token."""
     rng = random.Random(seed)
     draw = lambda mean, std: [[round(rng.gauss(mean, std), 4) for _ in range(n)] for n in lengths]  # noqa: E731
     lp = [[-abs(x) - 0.01 for x in row] for row in draw(-1.5, 1.0)]
@@ -59,8 +67,9 @@ def case(name, loss_type, seed, lengths, *, spread=0.0, holes=(), empty=(), adv=
     old, ref = shift(spread) if spread else None, shift(0.5) if beta else None
     mask = [[0 if i in empty or any(r == i and a <= t < b for r, a, b in holes) else 1 for t in range(n)] for i, n in enumerate(lengths)]
     adv = [round(rng.gauss(0, 1), 4) for _ in lengths] if adv is None else adv
+    sampler = shift(sampled) if sampled else None
     return {"name": name, "loss_type": loss_type, "epsilon": epsilon, "epsilon_high": epsilon_high, "delta": delta, "beta": beta,
-            "max_completion_length": max_completion_length, "logprobs": lp, "old": old, "ref": ref, "mask": mask, "advantages": adv}
+            "max_completion_length": max_completion_length, "logprobs": lp, "old": old, "ref": ref, "sampler": sampler, "mask": mask, "advantages": adv}
 
 
 RAGGED, TOOLS = [5, 8, 3, 6], [(1, 2, 5), (3, 0, 1)]
@@ -78,19 +87,21 @@ CASES = [
     case("grpo_zero_advantage_kl_only", "grpo", 10, [4, 2, 5], adv=[0.0, 0.0, 0.0], beta=0.02),
     case("dapo_one_zero_advantage", "dapo", 11, [4, 2, 5], spread=0.4, adv=[1.0, 0.0, -1.0]),
     case("dapo_one_token", "dapo", 12, [1], adv=[-2.0]),
+    *(case(f"{kind}_other_sampler", kind, 14, RAGGED, sampled=0.8, holes=TOOLS, beta=0.04) for kind in ("dapo", "grpo", "dr_grpo")),
+    case("dapo_other_sampler_off_policy", "dapo", 15, [9, 9, 8], spread=0.4, sampled=0.8),
     *(case(f"{kind}_nothing_active", kind, 13, [3, 2], spread=0.2, empty=(0, 1), beta=0.04) for kind in ("dapo", "grpo", "dr_grpo")),
 ]
 
 
 def tensors(c):
-    lp, old, ref, mask = (None if c[k] is None else padded(c[k]) for k in ("logprobs", "old", "ref", "mask"))
-    return lp.requires_grad_(), old, ref, mask, torch.tensor(c["advantages"], dtype=torch.float64)
+    lp, old, ref, sampler, mask = (None if c[k] is None else padded(c[k]) for k in ("logprobs", "old", "ref", "sampler", "mask"))
+    return lp.requires_grad_(), old, ref, sampler, mask, torch.tensor(c["advantages"], dtype=torch.float64)
 
 
 def solve(c):
-    lp, old, ref, mask, adv = tensors(c)
+    lp, old, ref, sampler, mask, adv = tensors(c)
     keys = ("loss_type", "epsilon", "epsilon_high", "delta", "beta", "max_completion_length")
-    loss, metrics = policy_loss(lp, old, ref, mask, adv, **{k: c[k] for k in keys})
+    loss, metrics = policy_loss(lp, old, ref, sampler, mask, adv, **{k: c[k] for k in keys})
     loss.backward()
     grad = [row[:len(r)].tolist() for row, r in zip(lp.grad, c["logprobs"])]
     ratio = torch.exp(lp - (lp if old is None else old))
@@ -103,17 +114,18 @@ def check_trl(c):
     from types import SimpleNamespace as Stub
     from collections import defaultdict
     from trl import GRPOTrainer
-    lp, old, ref, mask, adv = tensors(c)
+    lp, old, ref, sampler, mask, adv = tensors(c)
     one = Stub(num_processes=1, gather=lambda x: x, reduce=lambda x, reduction: x, sync_gradients=True)
     trainer = Stub(args=Stub(delta=c["delta"], use_bias_correction_kl=False, steps_per_generation=1), accelerator=one, model=Stub(training=True), beta=c["beta"],
                    loss_type=c["loss_type"], epsilon_low=c["epsilon"], epsilon_high=c["epsilon"] if c["epsilon_high"] is None else c["epsilon_high"],
                    max_completion_length=c["max_completion_length"], current_gradient_accumulation_steps=1, importance_sampling_level="token",
-                   top_entropy_quantile=1.0, off_policy_mask_threshold=None, use_vllm=False, aux_loss_enabled=False, _entropy_bonus_enabled=False,
+                   top_entropy_quantile=1.0, off_policy_mask_threshold=None, use_vllm=sampler is not None, vllm_importance_sampling_correction=True, aux_loss_enabled=False, _entropy_bonus_enabled=False,
                    _metrics={"train": defaultdict(list)}, _get_per_token_logps_and_entropies=lambda *_, **__: (lp, torch.zeros_like(lp), None))
     ids = torch.zeros(lp.shape, dtype=torch.long)
     completion = padded([[1] * len(r) for r in c["logprobs"]], torch.long)  # TRL's mask is completion_mask * tool_mask
     inputs = {"prompt_ids": ids[:, :1], "prompt_mask": ids[:, :1] + 1, "completion_ids": ids, "completion_mask": completion, "tool_mask": mask.long(),
-              "advantages": adv, "num_items_in_batch": mask.long().sum(), **({} if old is None else {"old_per_token_logps": old}), **({} if ref is None else {"ref_per_token_logps": ref})}
+              "advantages": adv, "num_items_in_batch": mask.long().sum(), **({} if old is None else {"old_per_token_logps": old}), **({} if ref is None else {"ref_per_token_logps": ref}),
+              **({} if sampler is None else {"importance_sampling_ratio": sampler_ratio(lp, old, sampler)})}
     loss = GRPOTrainer._compute_loss(trainer, None, inputs)
     loss.backward()
     logged = {k: v[0] for k, v in trainer._metrics["train"].items()}

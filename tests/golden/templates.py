@@ -27,6 +27,8 @@ CHATS = {
     "system_user": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "<Next> train & bus?"}],
     "history": [{"role": "user", "content": "Next train?"}, {"role": "assistant", "content": "", "tool_calls": [CALL]},
                 {"role": "tool", "name": "trains.find", "content": "{\"leaves\": \"10:04\"}"}, {"role": "assistant", "content": "At 10:04."}, {"role": "user", "content": "And then?"}],
+    "results": [{"role": "user", "content": "?"}, {"role": "assistant", "content": "The calls"},
+                {"role": "tool", "content": "10:04, \"G\u00f6schenen\""}, {"role": "tool", "content": "error: no such train"}],
 }
 
 

@@ -104,13 +104,19 @@ impl ChatTemplate {
             .map_err(|e| ModelError::Template(format!("cannot render these messages: {e}")))
     }
 
-    /// The text between the assistant's words and its next turn, when `message` is said in between: the end of its turn, the
-    /// message, the beginning of the next turn. Rendered around a stand-in for those words, so that a template which changes or
+    /// True when the template shows a turn of a tool, so that results need not be said by the user.
+    pub fn shows_tool_turns(&self) -> bool {
+        const PROBE: &str = "probe_whether_results_are_shown";
+        self.between(&[Message::new(Role::Tool, PROBE)]).is_ok_and(|text| text.contains(PROBE))
+    }
+
+    /// The text between the assistant's words and its next turn, when `said` is said in between: the end of its turn, the
+    /// messages, the beginning of the next turn. Rendered around a stand-in for those words, so that a template which changes or
     /// leaves out what was said before changes nothing here.
-    pub fn between(&self, message: &Message) -> Result<String> {
+    pub fn between(&self, said: &[Message]) -> Result<String> {
         const WORDS: &str = "Wh3tst0n3Stand1n";
-        let messages = [Message::new(Role::User, "?"), Message::new(Role::Assistant, WORDS), message.clone()];
-        let text = self.render(&messages, true)?;
+        let before = [Message::new(Role::User, "?"), Message::new(Role::Assistant, WORDS)];
+        let text = self.render(&[&before, said].concat(), true)?;
         match text.split_once(WORDS) {
             Some((_, after)) => Ok(after.to_owned()),
             None => Err(ModelError::Template("does not show what the assistant said, so a conversation cannot go on".into())),

@@ -104,7 +104,7 @@ impl<'a> Bench<'a> {
             times.tokens += scored.len();
             let one = |s: &crate::step::Scored| {
                 let at = s.row.completion;
-                weights[at] * token_loss(&loss, f64::from(s.policy.logprob), None, None, advantages[at]).d_logprob
+                weights[at] * token_loss(&loss, f64::from(s.policy.logprob), None, None, advantages[at], 1.0).d_logprob
             };
             scored.iter().map(one).collect()
         })?;

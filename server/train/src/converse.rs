@@ -188,9 +188,11 @@ impl<'a> Talk<'a> {
                 Toolbox::new(&environment, &self.problem.tools, &self.settings).map_err(fault)?
             }
         };
-        let results = calls.iter().map(|call| self.harmless(toolbox.call(call, cache))).collect();
+        let results: Vec<ToolResult> = calls.iter().map(|call| self.harmless(toolbox.call(call, cache))).collect();
         self.toolbox = Some(toolbox);
-        self.policy.between(last, &self.conversation.results(results))
+        let ids = self.policy.between(last, &results)?;
+        self.conversation.results(results);
+        Ok(ids)
     }
 
     /// A result that spells out a control token of the base could forge a turn.

@@ -1,7 +1,8 @@
 //! Station *loss*: logprobs, old, reference, advantage in; loss and dL/dlogprob out. Pure functions, token by token.
 //!
-//! l = -min( min(r, delta) A, clip(r, 1 - epsilon, 1 + epsilon_high) A ) + beta k3, r = exp(logprob - old),
-//! k3 = exp(ref - logprob) - (ref - logprob) - 1 (TRL's `GRPOTrainer`, DeepSeekMath, DAPO, Dr. GRPO).
+//! l = -w min( min(r, delta) A, clip(r, 1 - epsilon, 1 + epsilon_high) A ) + beta k3, r = exp(logprob - old),
+//! k3 = exp(ref - logprob) - (ref - logprob) - 1 (TRL's `GRPOTrainer`, DeepSeekMath, DAPO, Dr. GRPO), and w, without gradient,
+//! what the sampler's arithmetic differs by: [`importance`], or 1.
 
 use whetstone_domain::RunConfig;
 use whetstone_domain::config::LossType;
@@ -67,8 +68,18 @@ pub struct TokenLoss {
     pub clipped_high: bool,
 }
 
-/// The loss of one token. `old` none = the logprob itself, detached (one update per batch): ratio 1, gradient intact.
-pub fn token_loss(c: &LossConfig, logprob: f64, old: Option<f64>, reference: Option<f64>, advantage: f64) -> TokenLoss {
+/// Largest [`importance`] (TRL's `vllm_importance_sampling_clip_max`).
+pub const MOST_IMPORTANCE: f64 = 3.0;
+
+/// Truncated importance ratio of a token that was sampled with logprob `sampled` in other arithmetic than it is learned from, where
+/// it has `logprob` (TRL's `token_truncate`; Yao et al. 2025).
+pub fn importance(logprob: f64, sampled: f64) -> f64 {
+    (logprob - sampled).exp().min(MOST_IMPORTANCE)
+}
+
+/// The loss of one token. `old` none = the logprob itself, detached (one update per batch): ratio 1, gradient intact. `importance`
+/// scales all but the KL.
+pub fn token_loss(c: &LossConfig, logprob: f64, old: Option<f64>, reference: Option<f64>, advantage: f64, importance: f64) -> TokenLoss {
     let ratio = (logprob - old.unwrap_or(logprob)).exp();
     let (low, high) = (1.0 - c.epsilon, 1.0 + c.epsilon_high);
     let bounded = c.delta.map_or(ratio, |d| ratio.min(d));
@@ -83,8 +94,8 @@ pub fn token_loss(c: &LossConfig, logprob: f64, old: Option<f64>, reference: Opt
         (x.exp() - x - 1.0, 1.0 - x.exp())
     });
     TokenLoss {
-        loss: -surrogate + c.beta * kl,
-        d_logprob: -d_surrogate + c.beta * d_kl,
+        loss: -importance * surrogate + c.beta * kl,
+        d_logprob: -importance * d_surrogate + c.beta * d_kl,
         kl,
         clipped_low: bounded < low && advantage < 0.0, // TRL counts after the bound
         clipped_high: bounded > high && advantage > 0.0,

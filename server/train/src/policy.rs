@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 use whetstone_domain::config::{Compute, Format};
-use whetstone_domain::{Message, Problem, RunConfig};
+use whetstone_domain::{Problem, RunConfig, ToolResult};
 use whetstone_model::transformer::Transformer;
 use whetstone_model::weights::Base;
 use whetstone_tooluse::format::{self, Style};
@@ -22,6 +22,10 @@ pub struct Policy {
     pub style: Style,
     /// The base's own chat template lists tools in this format.
     pub native: bool,
+    /// It shows the turns of tools as well, so that results are no turn of the user.
+    pub tool_turns: bool,
+    /// Products are rounded to bf16, so that sampling and update differ by more than a rounding of f32.
+    pub rounds: bool,
     /// Tokens that end a turn.
     pub eos: Vec<u32>,
     /// Tokens that a prompt and all that follows it may have together.
@@ -38,12 +42,13 @@ impl Policy {
         // a conversation takes what room there is
         let longest = config.max_completion_length.max(config.tools.max_tokens);
         let positions = config.max_prompt_tokens.saturating_add(longest).min(base.config.max_position_embeddings);
-        let bf16 = resolve_compute(config.compute) == Compute::Bf16;
+        let rounds = resolve_compute(config.compute) == Compute::Bf16;
         let weights = base.take_weights();
-        let model = Transformer::new(&base.config, &weights, positions, bf16)?;
+        let model = Transformer::new(&base.config, &weights, positions, rounds)?;
         let eos = base.config.eos_token_ids.clone();
         let native = base.chat_template.lists_tools() && format::speaks(config.format, base.chat_template.source());
-        Ok(Self { model, format: config.format, style: Style::of_config(config), native, eos, positions, base })
+        let tool_turns = native && base.chat_template.shows_tool_turns();
+        Ok(Self { model, format: config.format, style: Style::of_config(config), native, tool_turns, rounds, eos, positions, base })
     }
 
     /// The rendered prompt and its ids. Rendered once, tokenised once; later stations only pass ids on.
@@ -65,10 +70,10 @@ impl Policy {
         self.base.tokenizer.decode(&ids[..end], false)
     }
 
-    /// Ids that follow a turn which ended with `last` when `message` is said next, up to the model's next turn. The end of the
-    /// turn is not repeated where the model wrote it.
-    pub fn between(&self, last: Option<u32>, message: &Message) -> Result<Vec<u32>> {
-        let text = self.base.chat_template.between(message)?;
+    /// Ids that follow a turn which ended with `last` when the model is shown what its calls gave, up to its next turn. The end of
+    /// the turn is not repeated where the model wrote it.
+    pub fn between(&self, last: Option<u32>, results: &[ToolResult]) -> Result<Vec<u32>> {
+        let text = self.base.chat_template.between(&format::results(self.format, self.tool_turns, results))?;
         let end = last.map(|id| self.base.tokenizer.piece(id)).unwrap_or_default();
         Ok(self.base.tokenizer.encode(text.strip_prefix(end.as_str()).unwrap_or(&text))?)
     }

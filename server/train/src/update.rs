@@ -6,7 +6,7 @@ use whetstone_model::adapter::Adapter;
 
 use crate::batch::{Branch, Target};
 use crate::error::Result;
-use crate::loss::{LossConfig, token_loss};
+use crate::loss::{LossConfig, importance, token_loss};
 use crate::policy::Policy;
 use crate::step::{Gradients, gradients};
 
@@ -49,23 +49,28 @@ pub fn update(policy: &Policy, adapter: &Adapter, config: &RunConfig, groups: &[
         index.extend((0..group.rollouts.len()).map(|j| (i, j)));
         branches.push(Branch { prompt: &group.prompt_ids, completions });
     }
-    let mut sums = Sums::default();
+    let mut sums = Sums { least_importance: f64::INFINITY, ..Sums::default() };
     let gradients = gradients(&policy.model, adapter, &branches, config.temperature, config.beta > 0.0, |scored| {
         scored
             .iter()
             .map(|s| {
                 let (i, j) = index[s.row.completion];
                 let rollout = &groups[i].rollouts[j];
-                let logprob = f64::from(s.policy.logprob);
-                let t = token_loss(&loss_config, logprob, None, s.reference.map(f64::from), rollout.advantage);
+                let (logprob, sampled) = (f64::from(s.policy.logprob), f64::from(rollout.logprobs[s.row.token]));
+                // f32 sums in another order, too, but no further than a rounding of f32
+                let importance = if policy.rounds { importance(logprob, sampled) } else { 1.0 };
+                let t = token_loss(&loss_config, logprob, None, s.reference.map(f64::from), rollout.advantage, importance);
                 let weight = weights[i * g + j];
                 sums.loss += weight * t.loss;
                 sums.kl += t.kl;
                 sums.low += f64::from(u8::from(t.clipped_low));
                 sums.high += f64::from(u8::from(t.clipped_high));
-                let difference = (logprob - f64::from(rollout.logprobs[s.row.token])).abs();
+                let difference = (logprob - sampled).abs();
                 sums.difference += difference;
                 sums.largest = sums.largest.max(difference);
+                sums.importance += importance;
+                sums.least_importance = sums.least_importance.min(importance);
+                sums.most_importance = sums.most_importance.max(importance);
                 sums.tokens += 1.0;
                 weight * t.d_logprob
             })
@@ -83,6 +88,11 @@ pub fn update(policy: &Policy, adapter: &Adapter, config: &RunConfig, groups: &[
     if config.beta > 0.0 {
         metrics.insert("kl".into(), sums.kl / n);
     }
+    if policy.rounds && sums.tokens > 0.0 {
+        for (key, value) in [("min", sums.least_importance), ("mean", sums.importance / n), ("max", sums.most_importance)] {
+            metrics.insert(format!("sampling/importance_sampling_ratio/{key}"), value);
+        }
+    }
     Ok(Update { gradients, loss: sums.loss, metrics })
 }
 
@@ -94,5 +104,8 @@ struct Sums {
     high: f64,
     difference: f64,
     largest: f64,
+    importance: f64,
+    least_importance: f64,
+    most_importance: f64,
     tokens: f64,
 }

@@ -1,13 +1,12 @@
 //! Station *rollout*, its rules: a conversation in which tools run, as a machine without a model.
 //!
-//! In: the text of every turn that the model finished, and what the tools gave. Out: the calls to run and the message that
-//! shows their results, until the conversation is over; then all that happened. It samples nothing, runs nothing and counts no
-//! tokens.
+//! In: the text of every turn that the model finished, and what the tools gave. Out: the calls to run, until the conversation is
+//! over; then all that happened. It samples nothing, runs nothing, counts no tokens and words no message.
 
 pub mod judge;
 
 use whetstone_domain::config::Format;
-use whetstone_domain::{Exchange, Message, ParseReport, StopReason, ToolCall, ToolResult};
+use whetstone_domain::{Exchange, ParseReport, StopReason, ToolCall, ToolResult};
 
 use crate::format;
 
@@ -85,12 +84,10 @@ impl Conversation {
         &self.exchanges
     }
 
-    /// The calls have been run: the message that shows the model their results, in the order of the calls.
-    pub fn results(&mut self, results: Vec<ToolResult>) -> Message {
-        let message = format::results(self.format, &results);
+    /// The calls have been run, with these results in the order of the calls.
+    pub fn results(&mut self, results: Vec<ToolResult>) {
         let calls = std::mem::take(&mut self.waiting);
         self.exchanges.extend(calls.into_iter().zip(results).map(|(call, result)| Exchange { call, result }));
-        message
     }
 }
 

@@ -1,5 +1,5 @@
 use serde_json::{Value, json};
-use whetstone_domain::{Exchange, ExpectedAnswer, Outcome, Problem, Role, ToolFailure};
+use whetstone_domain::{Exchange, ExpectedAnswer, Outcome, Problem, ToolFailure};
 
 use super::judge::{answers, judge, predict, reward};
 use super::*;
@@ -18,12 +18,10 @@ fn calls_are_run_and_shown_until_the_answer_is_given_in_words() {
     let (next, _) = c.turn(F, StopReason::Eos);
     let Next::CallTools(calls) = next else { panic!("{next:?}") };
     assert_eq!(calls[0].name, "f");
-    let shown = c.results(vec![ToolResult::ok("7")]);
-    assert_eq!((shown.role, shown.content.as_str()), (Role::User, "Result: 7"));
+    c.results(vec![ToolResult::ok("7")]);
     let (next, _) = c.turn(&format!("[{F}, {F}]"), StopReason::Eos);
     assert!(matches!(next, Next::CallTools(ref calls) if calls.len() == 2));
-    let shown = c.results(vec![ToolResult::ok("8"), ToolResult::failed(ToolFailure::Timeout, "the tool took longer than 5s")]);
-    assert_eq!(shown.content, "Result: 8\nResult: error: the tool took longer than 5s");
+    c.results(vec![ToolResult::ok("8"), ToolResult::failed(ToolFailure::Timeout, "the tool took longer than 5s")]);
     let (next, transcript) = c.turn("It is 8.", StopReason::Eos);
     assert_eq!(next, Next::Done);
     assert_eq!((transcript.exchanges.len(), transcript.text.as_str(), transcript.cut_short), (3, "It is 8.", false));

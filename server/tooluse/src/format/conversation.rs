@@ -1,8 +1,7 @@
-//! Prompts where tools run: calls are written in the run's format as ever, their results come back in a turn of the user, and the
-//! answer is given in words.
+//! Prompts where tools run: calls are written in the run's format as ever, their results come back, and the answer is given in words.
 //!
-//! In: a problem with an environment, or results. Out: chat messages. Results are a user's turn because every chat template has
-//! one, and a small base that never saw a tool's turn reads it.
+//! In: a problem with an environment, or results. Out: chat messages. A model whose own template shows the turns of tools in the
+//! run's format is shown them there; every other in a turn of the user, which every template has and a small base reads.
 
 use serde_json::json;
 use whetstone_domain::{Message, Problem, Role, Tool, ToolResult, config::Format};
@@ -51,11 +50,14 @@ pub(super) fn render(problem: &Problem, worked_example: bool, line: impl Fn(&Too
 }
 
 /// See [`super::results`]. The tags are those in which the templates of Qwen2.5 and Qwen3 show a tool's turn.
-pub(super) fn results(format: Format, results: &[ToolResult]) -> Message {
+pub(super) fn results(format: Format, native: bool, results: &[ToolResult]) -> Vec<Message> {
+    if native {
+        return results.iter().map(|r| Message::new(Role::Tool, &r.text)).collect();
+    }
     let line = |r: &ToolResult| match format {
         Format::Hermes | Format::Smollm2 => format!("<tool_response>\n{}\n</tool_response>", r.text),
         _ => format!("Result: {}", r.text),
     };
     let lines: Vec<String> = results.iter().map(line).collect();
-    Message::new(Role::User, lines.join("\n"))
+    vec![Message::new(Role::User, lines.join("\n"))]
 }

@@ -126,9 +126,10 @@ pub fn write(format: Format, calls: &[ToolCall]) -> String {
     }
 }
 
-/// The message that shows the model what its calls gave, in their order.
-pub fn results(format: Format, results: &[ToolResult]) -> Message {
-    conversation::results(format, results)
+/// The messages that show the model what its calls gave, in their order: turns of tools where `native` says that the model's own
+/// template shows them in this format, else one turn of the user.
+pub fn results(format: Format, native: bool, results: &[ToolResult]) -> Vec<Message> {
+    conversation::results(format, native, results)
 }
 
 /// The forms in which a prompt may show a tool: what must hold no control token of the model.

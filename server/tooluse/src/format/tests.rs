@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use Format::{BareJson, Functiongemma, Hermes, Lfm2, LlamaJson, Mistral, Pythonic, Smollm2};
+use whetstone_domain::Role;
 
 fn call(name: &str, arguments: Value) -> ToolCall {
     ToolCall { name: name.into(), arguments: arguments.as_object().cloned().unwrap_or_default() }
@@ -284,16 +285,15 @@ fn what_a_format_cannot_write_is_said_before_anything_is_asked() {
 }
 
 #[test]
-fn results_are_a_turn_of_the_user_in_the_order_of_the_calls() {
+fn results_are_turns_of_tools_where_the_template_shows_them_else_one_of_the_user_in_the_order_of_the_calls() {
     let given = [ToolResult::ok("7"), ToolResult::failed(whetstone_domain::ToolFailure::Failed, "no")];
     for format in Format::ALL {
-        let shown = results(format, &given);
-        assert_eq!(shown.role, whetstone_domain::Role::User);
         let wanted = match format {
             Hermes | Smollm2 => "<tool_response>\n7\n</tool_response>\n<tool_response>\nerror: no\n</tool_response>",
             _ => "Result: 7\nResult: error: no",
         };
-        assert_eq!(shown.content, wanted);
+        assert_eq!(results(format, false, &given), [Message::new(Role::User, wanted)]);
+        assert_eq!(results(format, true, &given), [Message::new(Role::Tool, "7"), Message::new(Role::Tool, "error: no")]);
     }
 }
 

@@ -13,7 +13,7 @@ use whetstone_model::transformer::Transformer;
 use whetstone_model::weights::{LayerWeights, Weights};
 use whetstone_train::advantage::advantages;
 use whetstone_train::batch::{Branch, Target};
-use whetstone_train::loss::{LossConfig, token_loss};
+use whetstone_train::loss::{LossConfig, importance, token_loss};
 use whetstone_train::optimizer::{AdamW, clip};
 use whetstone_train::step::gradients;
 
@@ -38,6 +38,7 @@ struct LossCase {
     old: Option<Vec<Vec<f64>>>,
     #[serde(rename = "ref")]
     reference: Option<Vec<Vec<f64>>>,
+    sampler: Option<Vec<Vec<f64>>>,
     mask: Vec<Vec<u8>>,
     advantages: Vec<f64>,
     loss: f64,
@@ -71,7 +72,8 @@ fn loss_gradient_kl_and_clip_shares_equal_trl() {
                     continue;
                 }
                 let at = |x: &Option<Vec<Vec<f64>>>| x.as_ref().map(|x| x[i][t]);
-                let token = token_loss(&config, c.logprobs[i][t], at(&c.old), at(&c.reference), c.advantages[i]);
+                let weight = at(&c.sampler).map_or(1.0, |sampled| importance(at(&c.old).unwrap_or(c.logprobs[i][t]), sampled));
+                let token = token_loss(&config, c.logprobs[i][t], at(&c.old), at(&c.reference), c.advantages[i], weight);
                 loss += weights[i] * token.loss;
                 kl += token.kl;
                 low += f64::from(u8::from(token.clipped_low));
@@ -232,7 +234,7 @@ fn ten_golden_steps_equal_pytorch() {
                     if step == 0 {
                         close(lp, file.first_logprobs[s.row.completion][s.row.token], 2e-5, "first logprob");
                     }
-                    let t = token_loss(&loss_config, lp, None, s.reference.map(f64::from), advantages[s.row.completion]);
+                    let t = token_loss(&loss_config, lp, None, s.reference.map(f64::from), advantages[s.row.completion], 1.0);
                     let w = token_weights[s.row.completion];
                     (loss, kl, logprob, n) = (loss + w * t.loss, kl + t.kl, logprob + lp, n + 1.0);
                     w * t.d_logprob
