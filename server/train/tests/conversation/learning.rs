@@ -2,7 +2,7 @@
 
 use candle_core::DType;
 use serde_json::json;
-use whetstone_domain::config::Format;
+use whetstone_domain::config::{Compute, Format};
 use whetstone_domain::{
     Environment, Expected, ExpectedAnswer, ExpectedCall, GroupRecord, Matcher, Message, Outcome, Problem, Role, Rollout, RunConfig,
     Runnable, Tool,
@@ -32,6 +32,7 @@ fn config() -> RunConfig {
         max_prompt_tokens: 3000,
         max_completion_length: TURN,
         tools: long(),
+        compute: Compute::F32,
         ..RunConfig::default()
     }
 }
@@ -145,6 +146,32 @@ fn tool_result_tokens_never_receive_gradient() {
     let own = plain.gradients.tensors.concat();
     assert!(apart(&own, &with(0.0)) < 1e-3, "{}", apart(&own, &with(0.0)));
     assert!(apart(&own, &with(1.0)) > 0.1, "{}", apart(&own, &with(1.0)));
+}
+
+#[test]
+fn where_sampling_and_update_round_differently_each_token_is_weighed_by_its_truncated_importance() {
+    let mut policy = speaking();
+    let adapter = Adapter::random(&policy.base.config, 4, 8.0, 11, DType::F32, 0.02).unwrap();
+    let groups = step(&policy, &adapter, &config());
+    let plain = update(&policy, &adapter, &config(), &groups).unwrap();
+    assert!(!policy.rounds && !plain.metrics.keys().any(|k| k.contains("importance")), "f32 is not corrected");
+    policy.rounds = true;
+    // as if the sampler had found every token half, and then a tenth, as likely
+    for (ratio, weight) in [(2.0f32, 2.0), (10.0, 3.0)] {
+        let mut other = groups.clone();
+        for r in &mut other[0].rollouts {
+            r.logprobs.iter_mut().for_each(|logprob| *logprob -= ratio.ln());
+        }
+        let found = update(&policy, &adapter, &config(), &other).unwrap();
+        for key in ["min", "mean", "max"] {
+            let shown = found.metrics[&format!("sampling/importance_sampling_ratio/{key}")];
+            assert!((shown - weight).abs() < 1e-3, "{key} {shown}");
+        }
+        assert!((found.loss - weight * plain.loss).abs() < 1e-3, "{} {}", found.loss, plain.loss);
+        let wanted: Vec<f32> = plain.gradients.tensors.concat().iter().map(|g| g * weight as f32).collect();
+        let apart = apart(&wanted, &found.gradients.tensors.concat());
+        assert!(apart < 1e-3, "{apart}");
+    }
 }
 
 #[test]
