@@ -6,7 +6,7 @@ use candle_core::{DType, Result, Tensor};
 use rayon::prelude::*;
 
 use crate::frozen::Frozen;
-use crate::math::{exp, max_of, sum_by, wide};
+use crate::math::{exp, max_of, sum_by, sums_by, wide};
 use crate::view::{View, tensor};
 
 /// Rows of one chunk: 128 x 49,152 logits are 25 MB.
@@ -71,12 +71,13 @@ pub fn head_backward(
     Ok((rows, dh))
 }
 
-/// Logits [T, V] of h [T, E] divided by the temperature, with the arithmetic of [`head`]: what a sampler draws from.
-pub fn logits(h: &Tensor, w: &Frozen, temperature: f64) -> Result<Tensor> {
+/// Logits of h [T, E] divided by the temperature, with the arithmetic of [`head`]: what a sampler draws from. Row by row, [T * V].
+pub fn logits(h: &Tensor, w: &Frozen, temperature: f64) -> Result<Vec<f32>> {
     let (t, _) = h.dims2()?;
-    let v = w.outputs();
-    let (Some(hv), Some(wv)) = (View::of(h), w.view()) else { return h.matmul(w.full()?.1)? / temperature };
-    tensor(wv.scaled_product(t, hv.slice(), (1.0 / temperature) as f32), (t, v), h)
+    match (View::of(h), w.view()) {
+        (Some(hv), Some(wv)) => Ok(wv.scaled_product(t, hv.slice(), (1.0 / temperature) as f32)),
+        _ => (h.matmul(w.full()?.1)? / temperature)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1(),
+    }
 }
 
 struct Stats {
@@ -143,8 +144,10 @@ wide! {
     /// (log of the sum of exponentials, entropy) of a row of logits, with the arithmetic of [`head`]: what a sampler records.
     pub fn row_stats(row: &[f32]) -> (f32, f32) {
         let max = max_of(row);
-        let sum = sum_by(row.len(), |i| exp(row[i] - max));
-        let weighted = sum_by(row.len(), |i| exp(row[i] - max) * (row[i] - max).max(-1e30)); // 0 * -inf is not a number
+        let [sum, weighted] = sums_by(row.len(), |i| {
+            let (x, e) = (row[i] - max, exp(row[i] - max));
+            [e, e * x.max(-1e30)] // 0 * -inf is not a number
+        });
         (max + sum.ln(), sum.ln() - weighted / sum)
     }
 }

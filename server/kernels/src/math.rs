@@ -64,6 +64,30 @@ pub(crate) fn sum_by(n: usize, f: impl Fn(usize) -> f32) -> f32 {
     total
 }
 
+/// Two sums as [`sum_by`] makes them, in one pass.
+#[inline(always)]
+pub(crate) fn sums_by(n: usize, f: impl Fn(usize) -> [f32; 2]) -> [f32; 2] {
+    let mut lanes = [[0f32; 16]; 2];
+    let whole = n / 16 * 16;
+    let mut i = 0;
+    while i < whole {
+        for l in 0..16 {
+            let [a, b] = f(i + l);
+            lanes[0][l] += a;
+            lanes[1][l] += b;
+        }
+        i += 16;
+    }
+    let mut totals = lanes.map(total);
+    while i < n {
+        let [a, b] = f(i);
+        totals[0] += a;
+        totals[1] += b;
+        i += 1;
+    }
+    totals
+}
+
 /// Dot product of two rows of one length; order is fixed.
 #[inline(always)]
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {

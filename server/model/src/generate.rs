@@ -163,8 +163,7 @@ impl<'a> Decoder<'a> {
             Sampling::Greedy => 1.0,
         };
         let scores = logits(&self.model.final_norm(&hidden)?, self.model.head(), temperature)?;
-        let v = scores.dim(1)?;
-        let scores: Vec<f32> = scores.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1()?;
+        let v = self.model.head().outputs();
         let draws: Vec<f64> = live.iter().map(|&i| self.rows[i].rng.random::<f64>()).collect();
         let picks: Vec<(u32, f32, f32)> =
             scores.par_chunks(v).zip(&draws).map(|(row, &draw)| pick(row, (self.sampling != Sampling::Greedy).then_some(draw))).collect();
