@@ -5,4 +5,5 @@ mod bf16;
 mod golden;
 mod gradients;
 mod sampling;
+mod shapes;
 mod twin;

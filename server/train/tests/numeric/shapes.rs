@@ -1,0 +1,110 @@
+//! Whatever the shapes are: heads and key heads, shared words or none, one-token prompts, ragged completions down to one token, masks.
+
+use candle_core::DType;
+use proptest::prelude::*;
+use whetstone_model::adapter::Adapter;
+use whetstone_model::config::ModelConfig;
+use whetstone_model::tiny::{tiny_base_with, tiny_config};
+use whetstone_model::transformer::Transformer;
+use whetstone_train::batch::{Branch, Target};
+use whetstone_train::step::gradients;
+
+use crate::sampling::{differences, sample};
+use crate::twin::Twin;
+
+/// A model's shape, its adapter's rank, and groups of (ids, mask) below prompts.
+#[derive(Debug, Clone)]
+struct Case {
+    config: ModelConfig,
+    rank: usize,
+    temperature: f64,
+    prompts: Vec<Vec<u32>>,
+    completions: Vec<Vec<(Vec<u32>, Vec<u8>)>>,
+}
+
+/// Words of three kinds only, so that prompts share beginnings by chance, too.
+fn ids(lengths: std::ops::Range<usize>) -> impl Strategy<Value = Vec<u32>> {
+    prop::collection::vec(40..43u32, lengths)
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    let model = (1..4usize, 1..4usize, 1..5usize, 1..6usize, 1..40usize, 1..3usize, any::<bool>());
+    let words = (ids(0..5), 1..4usize, 1..5usize).prop_flat_map(|(root, groups, g)| {
+        let prompt = ids(1..7).prop_map(move |own| [root.clone(), own].concat());
+        let completion = ids(1..8).prop_flat_map(|ids| (prop::collection::vec(0..2u8, ids.len()), Just(ids)));
+        let group = prop::collection::vec(completion.prop_map(|(mask, ids)| (ids, mask)), g);
+        (prop::collection::vec(prompt, groups), prop::collection::vec(group, groups))
+    });
+    (model, 1..5usize, 0.5..1.5f64, words).prop_map(|((kv, rep, half, e, f, layers, tied), rank, temperature, (prompts, completions))| {
+        let config = ModelConfig {
+            hidden_size: 4 * e,
+            intermediate_size: f,
+            num_layers: layers,
+            num_heads: kv * rep,
+            num_kv_heads: kv,
+            head_dim: 2 * half,
+            tie_word_embeddings: tied,
+            ..tiny_config()
+        };
+        Case { config, rank, temperature, prompts, completions }
+    })
+}
+
+fn coefficient(completion: usize, token: usize) -> f64 {
+    ((completion * 5 + token * 3) as f64 * 0.47).cos()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn gradients_equal_padded_autograd_and_come_out_the_same_again(case in case()) {
+        let base = tiny_base_with(case.config.clone(), 3).unwrap();
+        let adapter = Adapter::random(&base.config, case.rank, 6.0, 11, DType::F32, 0.2).unwrap();
+        let weights = base.weights.to_dtype(&base.config, DType::F64).unwrap();
+        let twin = Twin::new(&base.config, &weights, &adapter).unwrap();
+        let model = Transformer::new(&base.config, &base.weights, 64, false).unwrap();
+        let branches: Vec<Branch> = case
+            .prompts
+            .iter()
+            .zip(&case.completions)
+            .map(|(prompt, group)| Branch { prompt, completions: group.iter().map(|(ids, mask)| Target { ids, mask }).collect() })
+            .collect();
+        let found = || {
+            let one = |s: &whetstone_train::step::Scored| coefficient(s.row.completion, s.row.token);
+            gradients(&model, &adapter, &branches, case.temperature, false, |scored| scored.iter().map(one).collect()).unwrap().tensors
+        };
+        let (got, again) = (found(), found());
+        prop_assert_eq!(&got, &again);
+        if case.completions.iter().flatten().all(|(_, mask)| mask.iter().all(|m| *m == 0)) {
+            prop_assert!(got.is_empty(), "nothing was written, so nothing is learned");
+            return Ok(());
+        }
+        let store = twin.objective(&branches, case.temperature, coefficient).unwrap().backward().unwrap();
+        let vars = twin.vars.iter().flatten().flat_map(|(a, b)| [a, b]);
+        for (((name, _), got), var) in adapter.named().iter().zip(&got).zip(vars) {
+            // a group of one-token completions gives queries of one prompt word only: no gradient where no other word is seen
+            let want: Vec<f64> = match store.get(var) {
+                Some(want) => want.flatten_all().unwrap().to_vec1().unwrap(),
+                None => vec![0.0; got.len()],
+            };
+            let largest = want.iter().fold(1.0f64, |m, x| m.max(x.abs()));
+            let difference = got.iter().zip(&want).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
+            prop_assert!(difference < 2e-5 * largest, "{} differs from autograd by {:e}, largest {}", name, difference, largest);
+        }
+    }
+
+    #[test]
+    fn what_is_sampled_has_the_logprobs_that_the_update_finds(case in case()) {
+        let base = tiny_base_with(case.config.clone(), 3).unwrap();
+        let adapter = Adapter::random(&base.config, case.rank, 6.0, 11, DType::F32, 0.2).unwrap();
+        let model = Transformer::new(&base.config, &base.weights, 64, false).unwrap();
+        let rows = case.completions[0].len();
+        let longest = case.completions.iter().flatten().map(|(ids, _)| ids.len()).max().unwrap();
+        let sampled = sample(&model, &adapter, &case.prompts, rows, longest, &[]);
+        prop_assert!(sampled.iter().all(|c| c.ids.len() == longest && c.logprobs.iter().chain(&c.entropies).all(|x| x.is_finite())));
+        let (mean, max) = differences(&model, &adapter, &case.prompts, rows, &sampled);
+        prop_assert!(mean < 1e-5 && max < 1e-4, "mean {:e}, max {:e}", mean, max);
+        prop_assert_eq!(sample(&model, &adapter, &case.prompts, rows, longest, &[]), sampled);
+    }
+}
