@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use whetstone_domain::RunConfig;
-use whetstone_domain::config::Compute;
+use whetstone_domain::config::{Compute, GradientCheckpointing};
 use whetstone_model::weights::Base;
 use whetstone_train::{Policy, worker};
 
@@ -47,11 +47,15 @@ struct Engine {
     /// Compute threads; 0 = all
     #[arg(long, default_value_t = 0)]
     threads: usize,
+    /// Read blocks again in the backward pass instead of keeping them
+    #[arg(long)]
+    gradient_checkpointing: bool,
 }
 
 impl Engine {
     fn settle(&self, config: &mut RunConfig) {
         (config.compute, config.threads) = (self.compute, self.threads);
+        config.gradient_checkpointing = if self.gradient_checkpointing { GradientCheckpointing::On } else { GradientCheckpointing::Off };
         worker::resolve(config);
     }
 

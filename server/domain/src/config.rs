@@ -76,6 +76,18 @@ pub enum Compute {
     Bf16,
 }
 
+/// What the backward pass wants of the forward pass: kept, or made again block by block. The numbers come out the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GradientCheckpointing {
+    /// `on` where keeping would take more than `memory_budget`.
+    Auto,
+    /// Only the input of each block is kept: about a third slower, a small part of the memory.
+    On,
+    /// All is kept.
+    Off,
+}
+
 /// Chat format of tools and calls: how tools are shown, how calls are written and read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -278,6 +290,11 @@ pub struct RunConfig {
     pub threads: usize,
     /// Numbers that the frozen weights are multiplied in.
     pub compute: Compute,
+    /// Whether blocks are read again in the backward pass (HF's `gradient_checkpointing`).
+    pub gradient_checkpointing: GradientCheckpointing,
+    /// Memory that an update may take for what its backward pass wants, GB; 0 = half of what is free at launch, resolved once and
+    /// stored.
+    pub memory_budget: f64,
 }
 
 impl Default for RunConfig {
@@ -328,6 +345,8 @@ impl Default for RunConfig {
             tools: ToolUse::default(),
             threads: 0,
             compute: Compute::Auto,
+            gradient_checkpointing: GradientCheckpointing::Auto,
+            memory_budget: 0.0,
         }
     }
 }
@@ -404,6 +423,7 @@ impl RunConfig {
         );
         check((1..=4096).contains(&self.eval_batch), "eval_batch", "must be between 1 and 4096");
         check(self.threads <= 1024, "threads", "must be at most 1024");
+        check(non_negative(self.memory_budget) && self.memory_budget <= 1e6, "memory_budget", "must be between 0 and 1000000 GB");
         let w = &self.warm_start;
         check(w.steps <= 1_000_000, "warm_start.steps", "must be at most 1000000");
         check((1..=4096).contains(&w.problems_per_step), "warm_start.problems_per_step", "must be between 1 and 4096");

@@ -52,6 +52,12 @@ struct Saved {
     us: [Tensor; 4], // x A^T of qkv, o, gate_up, down
 }
 
+/// What a pass keeps of one block: all of it, or what it takes to make it again.
+enum Kept {
+    All(Box<Saved>),
+    Input(Tensor), // [T, E]
+}
+
 /// One layer's buffers and what of the pass goes there.
 type Stored<'a> = (&'a (Tensor, Tensor), &'a [Move]);
 
@@ -62,7 +68,7 @@ pub struct Pass {
     positions: Vec<u32>,
     spans: Vec<Span>,
     adapted: Adapted,
-    saved: Vec<Saved>,
+    kept: Vec<Kept>,
 }
 
 /// Gradients of an adapter: (dA, dB) by layer and module, as [`Adapter::pairs`].
@@ -77,6 +83,7 @@ pub struct Transformer {
     norm: Tensor,
     head: Frozen, // [V, E]
     rope: RopeTable,
+    recompute: bool,
 }
 
 impl Transformer {
@@ -115,7 +122,27 @@ impl Transformer {
             norm: weights.norm.clone(),
             head: frozen(weights.lm_head.as_ref().unwrap_or(&weights.embed))?,
             rope: RopeTable::new(longest.min(config.max_position_embeddings).max(1), config.head_dim, config.rope_theta),
+            recompute: false,
         })
+    }
+
+    /// Passes keep only the input of each block, and the backward reads the block again: the same numbers in less memory.
+    #[must_use]
+    pub fn recomputing(mut self, on: bool) -> Self {
+        self.recompute = on;
+        self
+    }
+
+    /// True where passes keep only the input of each block.
+    pub fn recomputes(&self) -> bool {
+        self.recompute
+    }
+
+    /// Bytes that a pass keeps of one token where it keeps all, in f32, with an adapter of this rank.
+    pub fn kept_bytes(config: &ModelConfig, rank: usize) -> usize {
+        let c = config;
+        let kept = 2 * c.hidden_size + 2 * c.q_rows() + 2 * c.kv_rows() + c.num_heads + 2 * c.intermediate_size + 7 * rank;
+        4 * c.num_layers * kept
     }
 
     /// Numbers are of this type.
@@ -147,13 +174,13 @@ impl Transformer {
     pub fn forward(&self, adapter: Option<&Adapter>, packed: &Packed) -> Result<Pass> {
         let (spans, adapted) = (packed.spans(), self.adapt(adapter)?);
         let mut x = self.embed_rows(&packed.ids)?;
-        let mut saved = Vec::with_capacity(self.blocks.len());
+        let mut kept = Vec::with_capacity(self.blocks.len());
         for (block, parts) in self.blocks.iter().zip(&adapted.0) {
-            let (y, s) = self.block(block, parts, &x, &packed.positions, &spans, None)?;
-            saved.push(s);
+            let (y, saved) = self.block(block, parts, &x, &packed.positions, &spans, None)?;
+            kept.push(if self.recompute { Kept::Input(x) } else { Kept::All(Box::new(saved)) });
             x = y;
         }
-        Ok(Pass { hidden: x, positions: packed.positions.clone(), spans, adapted, saved })
+        Ok(Pass { hidden: x, positions: packed.positions.clone(), spans, adapted, kept })
     }
 
     /// Reads the packed tokens and keeps nothing: hidden rows [T, E] before the final norm.
@@ -237,8 +264,10 @@ impl Transformer {
         let mut dy = d_hidden.clone();
         let mut gradients = Vec::with_capacity(self.blocks.len());
         for (i, block) in self.blocks.iter().enumerate().rev() {
-            let Some(saved) = pass.saved.pop() else {
-                return Err(ModelError::Generation("the pass holds fewer blocks than the model".into()));
+            let saved = match pass.kept.pop() {
+                Some(Kept::All(saved)) => saved,
+                Some(Kept::Input(x)) => Box::new(self.block(block, &pass.adapted.0[i], &x, &pass.positions, &pass.spans, None)?.1),
+                None => return Err(ModelError::Generation("the pass holds fewer blocks than the model".into())),
             };
             let (dx, g) = self.block_backward(block, &pass.adapted.0[i], &dy, &saved, &pass.positions, &pass.spans, i > 0)?;
             gradients.push(g);

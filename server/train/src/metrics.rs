@@ -69,6 +69,13 @@ pub fn peak_resident_bytes() -> u64 {
     kilobytes.map_or_else(resident_bytes, |kb| kb * 1024)
 }
 
+/// Memory that this machine could give, bytes; 0 where the system does not tell.
+pub fn available_bytes() -> u64 {
+    let Ok(mut system) = sysinfo::System::new() else { return 0 };
+    system.refresh_memory();
+    system.available_memory()
+}
+
 /// Resident memory of this process, bytes; 0 where the system does not tell.
 pub fn resident_bytes() -> u64 {
     resident_bytes_of(std::process::id())

@@ -1,13 +1,15 @@
 //! Station *prompt*: the base model with its tokenizer and template; problems in, prompt ids out; completions to text.
 
 use rayon::prelude::*;
-use whetstone_domain::config::{Compute, Format};
+use whetstone_domain::config::{Compute, Format, GradientCheckpointing};
 use whetstone_domain::{Problem, RunConfig, ToolResult};
+use whetstone_model::config::ModelConfig;
 use whetstone_model::transformer::Transformer;
 use whetstone_model::weights::Base;
 use whetstone_tooluse::format::{self, Style};
 
 use crate::error::{Result, TrainError};
+use crate::step::TOKENS_PER_MICRO_BATCH;
 use crate::worker::resolve_compute;
 
 /// The frozen base and the words around it.
@@ -32,6 +34,13 @@ pub struct Policy {
     pub positions: usize,
 }
 
+/// Bytes that the largest micro-batch keeps for its backward where it keeps all: a group is never divided.
+fn kept_bytes(model: &ModelConfig, config: &RunConfig) -> f64 {
+    let group = config.max_prompt_tokens.saturating_add(config.num_generations.saturating_mul(config.max_completion_length));
+    let tokens = group.max(TOKENS_PER_MICRO_BATCH);
+    tokens as f64 * Transformer::kept_bytes(model, config.lora_rank) as f64
+}
+
 impl Policy {
     /// Arranges `base` for prompts and completions of the config's lengths.
     pub fn new(mut base: Base, config: &RunConfig) -> Result<Self> {
@@ -44,7 +53,12 @@ impl Policy {
         let positions = config.max_prompt_tokens.saturating_add(longest).min(base.config.max_position_embeddings);
         let rounds = resolve_compute(config.compute) == Compute::Bf16;
         let weights = base.take_weights();
-        let model = Transformer::new(&base.config, &weights, positions, rounds)?;
+        let recompute = match config.gradient_checkpointing {
+            GradientCheckpointing::On => true,
+            GradientCheckpointing::Off => false,
+            GradientCheckpointing::Auto => kept_bytes(&base.config, config) > config.memory_budget * 1e9 && config.memory_budget > 0.0,
+        };
+        let model = Transformer::new(&base.config, &weights, positions, rounds)?.recomputing(recompute);
         let eos = base.config.eos_token_ids.clone();
         let native = base.chat_template.lists_tools() && format::speaks(config.format, base.chat_template.source());
         let tool_turns = native && base.chat_template.shows_tool_turns();
@@ -83,5 +97,37 @@ impl Policy {
         let mut ids = self.base.tokenizer.encode(text)?;
         ids.extend(self.eos.first());
         Ok(ids)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use whetstone_model::tiny::tiny_base;
+
+    use super::*;
+    use crate::worker;
+
+    #[test]
+    fn blocks_are_read_again_where_keeping_them_would_take_more_than_the_budget() {
+        let recomputes = |config: &RunConfig| Policy::new(tiny_base(0).expect("a base"), config).expect("a policy").model.recomputes();
+        let (kept, mut config) = (1_280 * 4_696, RunConfig { lora_rank: 1, ..RunConfig::default() });
+        assert_eq!(kept_bytes(&tiny_base(0).expect("a base").config, &config), f64::from(kept), "by hand: 587 numbers a block and token");
+        for (budget, expected) in [(kept + 1, false), (kept - 1, true)] {
+            config.memory_budget = f64::from(budget) / 1e9;
+            assert_eq!(recomputes(&config), expected, "{budget}");
+        }
+        // a larger group is never divided
+        config.memory_budget = 2.0 * f64::from(kept) / 1e9;
+        assert!(!recomputes(&config) && recomputes(&RunConfig { num_generations: 64, ..config.clone() }));
+        for (wish, expected) in [(GradientCheckpointing::On, true), (GradientCheckpointing::Off, false)] {
+            assert_eq!(recomputes(&RunConfig { gradient_checkpointing: wish, ..config.clone() }), expected);
+        }
+        // what is free at launch is asked once, and stored
+        let mut launched = RunConfig::default();
+        worker::resolve(&mut launched);
+        assert!(launched.memory_budget >= 0.1, "{}", launched.memory_budget);
+        config.memory_budget = 3.5;
+        worker::resolve(&mut config);
+        assert!((config.memory_budget - 3.5).abs() < 1e-12);
     }
 }

@@ -12,6 +12,7 @@ use whetstone_domain::{Event, RunConfig, RunState};
 use whetstone_store::{BlockingStore, EventWriter, RunId, RunRow};
 
 use crate::error::{Result, TrainError};
+use crate::metrics;
 use crate::prepare::Ready;
 use crate::trainer::{Ending, Job, Resume, train};
 
@@ -22,6 +23,10 @@ const STACK_BYTES: usize = 64 << 20;
 pub fn resolve(config: &mut RunConfig) {
     config.threads = resolve_threads(config.threads);
     config.compute = resolve_compute(config.compute);
+    if config.memory_budget == 0.0 {
+        // in steps of 0.1 GB, for people read it; never 0, which would be asked again
+        config.memory_budget = (metrics::available_bytes() as f64 / 2e9 * 10.0).round().max(1.0) / 10.0;
+    }
 }
 
 fn resolve_threads(threads: usize) -> usize {

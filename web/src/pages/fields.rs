@@ -167,4 +167,12 @@ pub(crate) const FIELDS: &[Field] = &[
         "bf16 is about twice as fast where the CPU multiplies it; auto finds out.",
         Choice(&["auto", "f32", "bf16"]),
     ),
+    more(
+        "Budget and evaluation",
+        "gradient_checkpointing",
+        "Gradient checkpointing",
+        "Reads each block again instead of keeping it: a third slower, far less memory; auto turns it on where the budget asks for it.",
+        Choice(&["auto", "on", "off"]),
+    ),
+    more("Budget and evaluation", "memory_budget", "Memory for an update, GB", "0 = half of what is free at launch.", Number),
 ];

@@ -136,6 +136,7 @@ async fn a_clone_of_a_run_is_that_run_again_in_every_key() {
         "epsilon_high": 0.28, "delta": 2.0, "loss_type": "grpo", "scale_rewards": "batch", "mask_truncated_completions": true,
         "max_grad_norm": 0.5, "adam_beta1": 0.8, "adam_beta2": 0.95, "weight_decay": 0.01, "dynamic_sampling": true, "eval_problems": 11,
         "eval_every": 2, "checkpoint_every": 3, "eval_batch": 7, "threads": 1, "compute": "f32",
+        "gradient_checkpointing": "on", "memory_budget": 1.5,
         "tools": { "max_turns": 3, "max_tokens": 600, "timeout": 2.5, "programs": false, "hosts": [] },
         "warm_start": { "steps": 2, "problems_per_step": 3, "learning_rate": 0.00001, "eval_every": 4, "eval_problems": 5, "patience": 6 }
     }"#,

@@ -70,12 +70,14 @@ proptest! {
             .zip(&case.completions)
             .map(|(prompt, group)| Branch { prompt, completions: group.iter().map(|(ids, mask)| Target { ids, mask }).collect() })
             .collect();
-        let found = || {
+        let found = |model: &Transformer| {
             let one = |s: &whetstone_train::step::Scored| coefficient(s.row.completion, s.row.token);
-            gradients(&model, &adapter, &branches, case.temperature, false, |scored| scored.iter().map(one).collect()).unwrap().tensors
+            gradients(model, &adapter, &branches, case.temperature, false, |scored| scored.iter().map(one).collect()).unwrap().tensors
         };
-        let (got, again) = (found(), found());
+        let (got, again) = (found(&model), found(&model));
         prop_assert_eq!(&got, &again);
+        let recomputing = Transformer::new(&base.config, &base.weights, 64, false).unwrap().recomputing(true);
+        prop_assert_eq!(&got, &found(&recomputing), "blocks that are read again give the same bits");
         if case.completions.iter().flatten().all(|(_, mask)| mask.iter().all(|m| *m == 0)) {
             prop_assert!(got.is_empty(), "nothing was written, so nothing is learned");
             return Ok(());
