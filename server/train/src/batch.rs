@@ -72,14 +72,16 @@ impl Batch {
     }
 }
 
-/// Splits branches into micro-batches of about `budget` tokens, never splitting a branch: (branches, first completion).
+/// Splits branches into micro-batches of about `budget` packed tokens, never splitting a branch: (branches, first completion). Words
+/// that all prompts share count once a micro-batch, as they are encoded.
 pub fn micro_batches<'a, 'b>(branches: &'b [Branch<'a>], budget: usize) -> Vec<(&'b [Branch<'a>], usize)> {
-    let (mut out, mut start, mut tokens, mut completion, mut first) = (Vec::new(), 0, 0, 0, 0);
+    let shared = common_prefix(&branches.iter().map(|b| b.prompt).collect::<Vec<_>>());
+    let (mut out, mut start, mut tokens, mut completion, mut first) = (Vec::new(), 0, shared, 0, 0);
     for (i, b) in branches.iter().enumerate() {
-        let size = b.prompt.len() + b.completions.iter().map(|c| c.ids.len()).sum::<usize>();
+        let size = b.prompt.len() - shared + b.completions.iter().map(|c| c.ids.len()).sum::<usize>();
         if i > start && tokens + size > budget {
             out.push((&branches[start..i], first));
-            (start, tokens, first) = (i, 0, completion);
+            (start, tokens, first) = (i, shared, completion);
         }
         tokens += size;
         completion += b.completions.len();
@@ -88,4 +90,24 @@ pub fn micro_batches<'a, 'b>(branches: &'b [Branch<'a>], budget: usize) -> Vec<(
         out.push((&branches[start..], first));
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shared_words_take_room_once_in_a_micro_batch() {
+        let prompts: Vec<Vec<u32>> = (0..7).map(|i| [&[1; 90][..], &[2 + i; 10]].concat()).collect();
+        let (ids, mask) = ([5; 5], [1; 5]);
+        let branch = |prompt| Branch { prompt, completions: vec![Target { ids: &ids, mask: &mask }; 2] };
+        let branches: Vec<Branch> = prompts.iter().map(|p| branch(p.as_slice())).collect();
+        // 90 + 3 * (10 + 2 * 5) fit into 150
+        let split = micro_batches(&branches, 150);
+        assert_eq!(split.iter().map(|(b, first)| (b.len(), *first)).collect::<Vec<_>>(), [(3, 0), (3, 6), (1, 12)]);
+        // a completion's last token is predicted, never read; two prompts or more share their root
+        assert_eq!(split.iter().map(|(b, first)| Batch::new(b, *first).packed.ids.len()).collect::<Vec<_>>(), [144, 144, 108]);
+        assert_eq!(micro_batches(&branches, 1).len(), 7, "a branch is never divided");
+        assert!(micro_batches(&[], 150).is_empty());
+    }
 }
