@@ -4,6 +4,10 @@
 //! Likeness of two calls of one tool: the sum of the likeness of their shared arguments over the union of their arguments; of two
 //! strings ROUGE-L's F1, case ignored; of anything else 1 if equal. No call where none is expected earns 1. An accepted value always
 //! counts 1, and arguments that may be left out count only where they were written.
+//!
+//! STAR also compares an answer in words to the expected words. No task set here has such words: expected calls, or none, are the
+//! answer of a single turn (`tasks/running.rs` refuses an `answer` elsewhere), and the words that end a conversation are right or
+//! wrong by `conversation::judge`. So where no call is expected, any words will do.
 
 use std::collections::HashMap;
 
