@@ -156,6 +156,10 @@ fn hostile_problems_are_refused_by_name_while_the_good_ones_load() {
         "larger than 10000 subschemas",
         "nested deeper than 64 levels",
         "2 dropped",
+        "problem long: ",
+        "tokens, tools offered: 1",
+        "problem many: ",
+        "tokens, tools offered: 200",
     ] {
         assert!(ran.stderr.contains(words), "{words:?} is not in:\n{}", ran.stderr);
     }

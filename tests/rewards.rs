@@ -88,7 +88,7 @@ fn predictions_of_any_model_are_scored_line_by_line_in_order() {
         std::fs::read_to_string(lab.path("v.jsonl")).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     let outcomes: Vec<&str> = verdicts.iter().map(|v| v["outcome"].as_str().unwrap()).collect();
     assert_eq!(outcomes, ["correct", "correct", "extra_text", "error", "bad_json", "no_call"]);
-    assert_eq!(verdicts[2]["id"], shown[4]["id"]);
+    assert_eq!((&verdicts[2]["id"], &verdicts[3]["id"]), (&shown[4]["id"], &json!("nobody")));
     assert!(verdicts[2]["explanation"].as_str().unwrap().contains("text before the JSON"));
     assert_eq!((&verdicts[0]["rewards"]["dense"]["total"], &verdicts[5]["rewards"]["simrl"]["total"]), (&json!(1.0), &json!(0.0)));
     assert!(verdicts[0]["rewards"]["dense"]["parts"][0]["why"].is_string());

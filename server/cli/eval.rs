@@ -123,7 +123,7 @@ fn measure(args: &EvalArgs, tasks: &str, path: &Path, bfcl: Option<&Path>, ui: &
         map.insert("base_sha256".into(), json!(policy.base.sha256));
         map.insert("adapter".into(), json!(args.adapter.as_ref().map(|p| p.display().to_string())));
         map.insert("kl".into(), json!(adapter.is_some().then_some(found.kl)));
-        map.insert("dropped".into(), json!(dropped));
+        map.insert("dropped".into(), json!(dropped.len()));
         map.insert("refused".into(), json!(refused.len()));
         map.insert("unfit".into(), json!(unfit.len()));
     }

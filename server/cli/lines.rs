@@ -30,16 +30,23 @@ pub fn report(ui: &Ui, report: &Report) {
 /// What loading one set found.
 pub fn set(ui: &Ui, what: &str, loaded: &Loaded) {
     ui.note(&format!("{what} problems: {} from {}", loaded.problems, loaded.spec));
-    if loaded.dropped > 0 {
+    if !loaded.dropped.is_empty() {
         ui.note(&format!(
             "  {} dropped: their prompts are longer than max_prompt_tokens = {}; raise it to keep them",
-            loaded.dropped, loaded.limit
+            loaded.dropped.len(),
+            loaded.limit
         ));
+        some(ui, "    ", &loaded.dropped);
     }
     refusals(ui, &loaded.refused);
-    loaded.unfit.iter().take(REFUSALS_SHOWN).for_each(|u| ui.note(&format!("  dropped {u}")));
-    if loaded.unfit.len() > REFUSALS_SHOWN {
-        ui.note(&format!("  and {} more like these", loaded.unfit.len() - REFUSALS_SHOWN));
+    some(ui, "  dropped ", &loaded.unfit);
+}
+
+/// The first few with their reasons, the rest counted.
+fn some(ui: &Ui, before: &str, dropped: &[String]) {
+    dropped.iter().take(REFUSALS_SHOWN).for_each(|d| ui.note(&format!("{before}{d}")));
+    if dropped.len() > REFUSALS_SHOWN {
+        ui.note(&format!("  and {} more like these", dropped.len() - REFUSALS_SHOWN));
     }
 }
 

@@ -11,7 +11,7 @@ use clap::Args;
 use serde_json::json;
 use whetstone_domain::config::Format;
 use whetstone_domain::{Outcome, Problem, RunConfig};
-use whetstone_tooluse::predictions::{self, Judged};
+use whetstone_tooluse::predictions::{self, BadLine, Judged};
 use whetstone_tooluse::tasks::{self, LoadOptions, Refusal};
 use whetstone_train::Scorer;
 
@@ -32,7 +32,8 @@ Where both are given calls count. An id may come again: every line is judged. Of
 are made as the set holds; give the --seed that the predictions were made with.
 
 --out has one line per line of PREDICTIONS that is not blank, in order: {\"id\", \"correct\", \"outcome\", \"explanation\"}, with --reward
-also \"rewards\"; a bad line gives {\"id\": null, \"correct\": false, \"outcome\": \"error\", \"explanation\"}, and the exit code is 1.";
+also \"rewards\"; a bad line gives {\"id\", \"correct\": false, \"outcome\": \"error\", \"explanation\"}, its id null where none can be read,
+and the exit code is 1.";
 
 /// Score the predictions of any model on a task set
 #[derive(Args)]
@@ -90,10 +91,10 @@ pub fn run(args: &ScoreArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
     if read.is_empty() {
         bail!("{} holds no predictions", args.predictions.display());
     }
-    let mut judged: Vec<Result<Judged, Refusal>> = Vec::with_capacity(read.len());
+    let mut judged: Vec<Result<Judged, BadLine>> = Vec::with_capacity(read.len());
     for line in read {
         judged.push(match line {
-            Err(refusal) => Err(refusal),
+            Err(bad) => Err(bad),
             Ok(line) => {
                 let Some(problem) = by_id.get(line.id.as_str()) else { continue };
                 let mut verdict = predictions::judge(problem, &line);
@@ -110,9 +111,9 @@ pub fn run(args: &ScoreArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
     report(args, set.problems.len(), &judged, ui)
 }
 
-fn report(args: &ScoreArgs, problems: usize, judged: &[Result<Judged, Refusal>], ui: &Ui) -> Result<ExitCode> {
+fn report(args: &ScoreArgs, problems: usize, judged: &[Result<Judged, BadLine>], ui: &Ui) -> Result<ExitCode> {
     let good: Vec<&Judged> = judged.iter().flatten().collect();
-    let bad: Vec<Refusal> = judged.iter().filter_map(|j| j.as_ref().err().cloned()).collect();
+    let bad: Vec<Refusal> = judged.iter().filter_map(|j| j.as_ref().err()).map(|bad| bad.refusal.clone()).collect();
     let right = good.iter().filter(|j| j.correct).count();
     let mut outcomes: BTreeMap<&str, usize> = BTreeMap::new();
     let mut ids: Vec<&str> = good.iter().map(|j| j.id.as_str()).collect();
@@ -140,13 +141,13 @@ fn report(args: &ScoreArgs, problems: usize, judged: &[Result<Judged, Refusal>],
     Ok(if bad.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn write(path: &Path, judged: &[Result<Judged, Refusal>]) -> Result<()> {
+fn write(path: &Path, judged: &[Result<Judged, BadLine>]) -> Result<()> {
     let mut out = BufWriter::new(File::create(path)?);
     for line in judged {
         match line {
             Ok(verdict) => serde_json::to_writer(&mut out, verdict)?,
-            Err(refusal) => {
-                let row = json!({ "id": null, "correct": false, "outcome": Outcome::Error, "explanation": refusal.to_string() });
+            Err(BadLine { id, refusal }) => {
+                let row = json!({ "id": id, "correct": false, "outcome": Outcome::Error, "explanation": refusal.to_string() });
                 serde_json::to_writer(&mut out, &row)?;
             }
         }

@@ -1,5 +1,5 @@
-//! `cargo bench -p whetstone-tooluse [-- INPUTS]`: ten million hostile inputs through every parser, time by size of garbage, and the
-//! time that one rollout takes to read, match and reward.
+//! `cargo bench -p whetstone-tooluse --bench parsers [-- INPUTS]`: ten million hostile inputs through every parser, time by size of
+//! garbage, and the time that one rollout takes to read, match and reward. With 0 inputs only the last.
 
 #![expect(clippy::print_stdout, reason = "a bench reports to whoever runs it")]
 
@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use whetstone_domain::config::{Format, RewardName};
-use whetstone_domain::{Problem, RunConfig, StopReason, ToolCall};
+use serde_json::{Value, json};
+use whetstone_domain::config::{ComposedPart, Composition, Format, Ramp, RewardName, Weight};
+use whetstone_domain::{Accepted, Expected, ExpectedCall, Matcher, Message, Problem, Role, RunConfig, StopReason, Tool, ToolCall};
 use whetstone_tooluse::tasks::starter;
 use whetstone_tooluse::{Rewarder, format, matching, outcome};
 
@@ -18,9 +19,11 @@ const INPUTS: u64 = 10_000_000;
 fn main() {
     let given = std::env::args().skip(1).find_map(|a| a.parse().ok());
     let problems = starter::load(false, 1, 400);
-    fuzz(given.unwrap_or(INPUTS), &problems);
-    linear();
-    rollout(&problems);
+    if given != Some(0) {
+        fuzz(given.unwrap_or(INPUTS), &problems);
+        linear();
+    }
+    rollouts(&problems);
 }
 
 #[derive(Default, Clone, Copy)]
@@ -226,33 +229,101 @@ fn linear() {
     println!();
 }
 
-/// Parse, outcome and reward of one rollout: right answers, near misses, prose and refusals.
-fn rollout(problems: &[Problem]) {
-    println!("{:<14} {:<8} {:>10} {:>10}   parse + match + reward of one rollout, microseconds", "format", "reward", "median", "p95");
-    for format in Format::ALL {
-        for reward in [RewardName::Dense, RewardName::Paper, RewardName::Strict] {
-            let Ok(rewarder) = Rewarder::new(&RunConfig { reward: reward.clone(), format, ..RunConfig::default() }) else { continue };
-            let mut times = Vec::new();
-            for problem in problems {
-                let gold = matching::canonical(problem);
-                let mut miss = gold.clone();
-                if let Some(value) = miss.first_mut().and_then(|c| c.arguments.values_mut().next()) {
-                    *value = serde_json::json!("something else");
-                }
-                let right = format::write(format, &gold);
-                for text in
-                    [right.clone(), format::write(format, &miss), format!("Sure! {right} Anything else?"), "I cannot do that.".into()]
-                {
-                    let start = Instant::now();
-                    let parse = format::parse(format, &text);
-                    let outcome = outcome::judge(problem, &text, &parse, StopReason::Eos);
-                    std::hint::black_box(rewarder.score(problem, &text, &parse, outcome));
-                    times.push(start.elapsed());
-                }
-            }
-            times.sort_unstable();
-            let at = |share: usize| times[times.len() * share / 100].as_nanos() as f64 / 1000.0;
-            println!("{:<14} {:<8} {:>10.1} {:>10.1}", format.name(), serde_json::json!(reward).as_str().unwrap_or(""), at(50), at(95));
+/// Parse, outcome and reward of one rollout: right answers, near misses, prose and refusals. Of the formats the slowest is shown.
+fn rollouts(narrow: &[Problem]) {
+    let (wide, long) = (starter::load_wide(false, 1, 400), long_values(40));
+    println!(
+        "{:<14} {:<12} {:>8} {:>8} {:>12}   parse + match + reward of one rollout, microseconds, slowest format",
+        "problems", "reward", "median", "p95", "near misses"
+    );
+    for (name, problems) in [("starter", narrow), ("starter:wide", &wide), ("long values", &long)] {
+        for reward in RewardName::BUILT_IN.into_iter().chain([RewardName::Composition]) {
+            let of_formats = Format::ALL.map(|format| timed(&reward, format, problems));
+            let slowest = |i: usize| of_formats.iter().map(|t| t[i]).fold(0.0, f64::max);
+            println!("{name:<14} {reward:<12} {:>8.1} {:>8.1} {:>12.1}", slowest(0), slowest(1), slowest(2));
         }
     }
+}
+
+/// Median and 95th percentile of all texts, and the median of the near misses.
+fn timed(reward: &RewardName, format: Format, problems: &[Problem]) -> [f64; 3] {
+    let composition = matches!(reward, RewardName::Composition).then(composition);
+    let config = RunConfig { reward: reward.clone(), format, composition, ..RunConfig::default() };
+    let rewarder = Rewarder::new(&config).unwrap_or_else(|e| panic!("{e}")).at(150);
+    let (mut all, mut misses) = (Vec::new(), Vec::new());
+    for problem in problems {
+        let gold = matching::canonical(problem);
+        let right = format::write(format, &gold);
+        let miss = format::write(format, &nearly(gold));
+        for text in [&right, &miss, &format!("Sure! {right} Anything else?"), "I cannot do that."] {
+            let start = Instant::now();
+            let parse = format::parse(format, text);
+            let outcome = outcome::judge(problem, text, &parse, StopReason::Eos);
+            std::hint::black_box(rewarder.score(problem, text, &parse, outcome));
+            all.push(start.elapsed());
+            if *text == miss {
+                misses.push(start.elapsed());
+            }
+        }
+    }
+    let at = |times: &mut Vec<Duration>, share: usize| {
+        times.sort_unstable();
+        times[times.len() * share / 100].as_nanos() as f64 / 1000.0
+    };
+    [at(&mut all, 50), at(&mut all, 95), at(&mut misses, 50)]
+}
+
+/// A schedule from one reward to another, and everything else that can be added.
+fn composition() -> Composition {
+    let part = |source: &str, weight| ComposedPart { source: source.into(), name: None, weight, characters: None };
+    let ramp = |from, to| Weight::Linear(Ramp { from, to, start: 100, end: 200 });
+    let mut parts = vec![part("dense", ramp(1.0, 0.0)), part("simrl", ramp(0.0, 1.0))];
+    let others = ["toolrl.correctness", "abstention", "truncation", "repetition", "length_cap"];
+    parts.extend(others.map(|source| part(source, Weight::Constant(0.1))));
+    Composition { part: parts }
+}
+
+/// Every string of every call has its last word changed; a call without strings has its first value changed.
+fn nearly(mut calls: Vec<ToolCall>) -> Vec<ToolCall> {
+    for call in &mut calls {
+        let mut strings = 0;
+        for text in call.arguments.values_mut() {
+            if let Value::String(text) = text {
+                let kept = text.rfind(' ').map_or(0, |at| at + 1);
+                text.replace_range(kept.., "otherwise");
+                strings += 1;
+            }
+        }
+        if let (0, Some(value)) = (strings, call.arguments.values_mut().next()) {
+            *value = Value::from("otherwise");
+        }
+    }
+    calls
+}
+
+/// Problems whose right call holds a text of 200 words, few of which occur twice.
+fn long_values(n: u64) -> Vec<Problem> {
+    let problem = |i: u64| {
+        let words: Vec<String> = (0..200).map(|w| format!("word{}", (w * 37 + i) % 150)).collect();
+        let parameters = json!({"type": "object", "required": ["to", "text"],
+            "properties": {"to": {"type": "string"}, "text": {"type": "string"}}});
+        let accepted = |value: String| Accepted { values: vec![value.into()], optional: false };
+        Problem {
+            id: format!("long-{i}"),
+            messages: vec![Message::new(Role::User, "Send it.")],
+            tools: vec![Tool { name: "send_note".into(), description: "Sends a note.".into(), parameters }],
+            expected: Expected {
+                calls: vec![ExpectedCall {
+                    name: "send_note".into(),
+                    arguments: vec![("to".into(), accepted("Ada".into())), ("text".into(), accepted(words.join(" ")))],
+                }],
+            },
+            matcher: Matcher::Bfcl,
+            domain: String::new(),
+            difficulty: 0,
+            environment: None,
+            answer: None,
+        }
+    };
+    (0..n).map(problem).collect()
 }

@@ -28,6 +28,15 @@ pub struct Line {
     pub parse: ParseReport,
 }
 
+/// One line that cannot be judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadLine {
+    /// The id that it gives, where that much can be read.
+    pub id: Option<String>,
+    /// What is wrong, and where.
+    pub refusal: Refusal,
+}
+
 /// One line, judged.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Judged {
@@ -54,22 +63,29 @@ impl Judged {
 }
 
 /// Reads a file of predictions: lines in order, bad ones with file, line, field and reason. An id that no problem has is a bad line.
-pub fn read(path: &Path, format: Format, ids: &HashMap<&str, &Problem>) -> Result<Vec<Result<Line, Refusal>>, TaskError> {
+pub fn read(path: &Path, format: Format, ids: &HashMap<&str, &Problem>) -> Result<Vec<Result<Line, BadLine>>, TaskError> {
     let file = path.display().to_string();
     let mut out = Vec::new();
     lines::for_each(path, |line, text| {
-        let read = text.map_err(|reason| ("row".to_owned(), reason)).and_then(|text| one(line, text, format, ids));
-        out.push(read.map_err(|(field, reason)| Refusal { file: file.clone(), line, field, reason }));
+        let mut id = None;
+        let read = text.map_err(|reason| ("row".to_owned(), reason)).and_then(|text| one(line, text, format, ids, &mut id));
+        out.push(read.map_err(|(field, reason)| BadLine { id, refusal: Refusal { file: file.clone(), line, field, reason } }));
     })?;
     Ok(out)
 }
 
-fn one(line: usize, text: &str, format: Format, ids: &HashMap<&str, &Problem>) -> Result<Line, (String, String)> {
+/// `known` becomes the line's id as soon as that is read, whatever else is wrong with it.
+fn one(
+    line: usize,
+    text: &str,
+    format: Format,
+    ids: &HashMap<&str, &Problem>,
+    known: &mut Option<String>,
+) -> Result<Line, (String, String)> {
     let bad = |field: &str, reason: String| Err((field.to_owned(), reason));
     let mut reader = Reader::at(text, 0, DuplicateKeys::Refuse);
     let mut row = match reader.value(0) {
-        Ok(Value::Object(row)) if reader.peek().is_none() => row,
-        Ok(Value::Object(_)) => return bad("row", format!("has text after the JSON, byte {}", reader.position())),
+        Ok(Value::Object(row)) => row,
         Ok(_) => return bad("row", "must be a JSON object".into()),
         Err(e) => return bad("row", format!("is no JSON, byte {}: {}", e.position, e.reason)),
     };
@@ -78,6 +94,10 @@ fn one(line: usize, text: &str, format: Format, ids: &HashMap<&str, &Problem>) -
         Some(_) => return bad("id", "must be a string".into()),
         None => return bad("id", "is missing".into()),
     };
+    *known = Some(id.clone());
+    if reader.peek().is_some() {
+        return bad("row", format!("has text after the JSON, byte {}", reader.position()));
+    }
     match ids.get(id.as_str()) {
         None => return bad("id", format!("{id:?} is no problem of this task set")),
         Some(p) if p.is_conversation() => {
@@ -168,7 +188,7 @@ mod tests {
     use super::*;
     use crate::tasks::starter;
 
-    fn read_lines(problems: &[Problem], text: &str) -> Vec<Result<Line, Refusal>> {
+    fn read_lines(problems: &[Problem], text: &str) -> Vec<Result<Line, BadLine>> {
         let file = tempfile::NamedTempFile::new().expect("temporary file");
         std::fs::write(file.path(), text).expect("written");
         let ids = problems.iter().map(|p| (p.id.as_str(), p)).collect();
@@ -193,13 +213,14 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_line_names_its_field_and_the_rest_is_read() {
+    fn a_bad_line_names_its_field_and_id_and_the_rest_is_read() {
         let problems = starter::load(true, 3, 1);
         let id = &problems[0].id;
         for (row, field, reason) in [
             ("{\"calls\": []}".to_owned(), "id", "is missing"),
             ("{\"id\": 7, \"calls\": []}".to_owned(), "id", "must be a string"),
             ("{\"id\": \"nobody\", \"calls\": []}".to_owned(), "id", "\"nobody\" is no problem"),
+            (format!("{{\"id\": \"{id}\", \"calls\": []}} x"), "row", "text after the JSON"),
             (format!("{{\"id\": \"{id}\"}}"), "calls", "one of them is needed"),
             (format!("{{\"id\": \"{id}\", \"calls\": {{}}}}"), "calls", "must be a list"),
             (format!("{{\"id\": \"{id}\", \"calls\": [{{\"arguments\": {{}}}}]}}"), "calls[0].name", "is missing"),
@@ -211,8 +232,10 @@ mod tests {
         ] {
             let lines = read_lines(&problems, &format!("\n{row}\n{{\"id\": \"{id}\", \"calls\": []}}\n"));
             assert!(lines.len() == 2 && lines[1].is_ok(), "{row}");
-            let refusal = lines[0].clone().expect_err(&row);
+            let BadLine { id: given, refusal } = lines[0].clone().expect_err(&row);
             assert!(refusal.line == 2 && refusal.field == field && refusal.reason.contains(reason), "{refusal}");
+            let readable = [id.as_str(), "nobody"].into_iter().find(|id| row.contains(&format!("\"{id}\"")));
+            assert_eq!(given.as_deref(), readable, "{row}");
         }
     }
 
@@ -220,7 +243,8 @@ mod tests {
     fn a_conversation_is_not_judged_by_one_line() {
         let problem = starter::tools::problem(false, 3, 0);
         let row = serde_json::json!({"id": problem.id, "calls": matching::canonical(&problem)}).to_string();
-        let refusal = read_lines(std::slice::from_ref(&problem), &row)[0].clone().expect_err("several turns");
+        let BadLine { id, refusal } = read_lines(std::slice::from_ref(&problem), &row)[0].clone().expect_err("several turns");
+        assert_eq!(id.as_ref(), Some(&problem.id));
         assert!(refusal.field == "id" && refusal.reason.contains("several turns"), "{refusal}");
     }
 

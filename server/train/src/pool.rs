@@ -24,27 +24,26 @@ pub struct Prepared {
 pub struct Pool {
     /// The problems.
     pub items: Vec<Prepared>,
-    /// Problems dropped because their prompt is too long.
-    pub dropped: usize,
+    /// Problems dropped because their prompt is too long, each with its id and length.
+    pub dropped: Vec<String>,
     /// Easy problems are met first, pass after pass.
     pub curriculum: bool,
 }
 
 impl Pool {
-    /// Tokenises a task set; prompts over `limit` tokens are dropped and counted, and nothing left is an error.
+    /// Tokenises a task set; prompts over `limit` tokens are dropped by name, and nothing left is an error.
     pub fn new(policy: &Policy, tasks: TaskSet, limit: usize) -> Result<Self> {
         let of = tasks.problems.len();
         let prompts = policy.prompts(&tasks.problems)?;
-        let items: Vec<Prepared> = tasks
-            .problems
-            .into_iter()
-            .zip(prompts)
-            .filter(|(_, (_, ids))| ids.len() <= limit && !ids.is_empty())
-            .map(|(problem, (prompt, ids))| Prepared { problem, prompt, ids })
-            .collect();
-        let dropped = of - items.len();
+        let (mut items, mut dropped) = (Vec::with_capacity(of), Vec::new());
+        for (problem, (prompt, ids)) in tasks.problems.into_iter().zip(prompts) {
+            match (1..=limit).contains(&ids.len()) {
+                true => items.push(Prepared { problem, prompt, ids }),
+                false => dropped.push(format!("problem {}: {} tokens, tools offered: {}", problem.id, ids.len(), problem.tools.len())),
+            }
+        }
         if items.is_empty() {
-            return Err(TrainError::NoProblems { spec: tasks.spec, dropped, of, limit });
+            return Err(TrainError::NoProblems { spec: tasks.spec, dropped: dropped.len(), of, limit });
         }
         Ok(Self { items, dropped, curriculum: tasks.curriculum })
     }
@@ -66,7 +65,7 @@ impl Pool {
     pub fn split(mut self, n: usize) -> (Self, Self) {
         let keep = self.items.len() - n.min(self.items.len() / 2);
         let aside = self.items.split_off(keep);
-        (self, Self { items: aside, dropped: 0, curriculum: false })
+        (self, Self { items: aside, dropped: Vec::new(), curriculum: false })
     }
 }
 
@@ -79,7 +78,7 @@ mod tests {
     fn a_curriculum_meets_easy_problems_first_and_every_problem_once_a_pass() {
         let item = |problem: Problem| Prepared { problem, prompt: String::new(), ids: vec![1] };
         let items: Vec<Prepared> = starter::load(false, 0, 60).into_iter().map(item).collect();
-        let mut pool = Pool { items, dropped: 0, curriculum: true };
+        let mut pool = Pool { items, dropped: Vec::new(), curriculum: true };
         let met = |pool: &Pool| (0..120).map(|i| pool.at(5, i).problem.clone()).collect::<Vec<_>>();
         let ordered = met(&pool);
         for pass in ordered.chunks(60) {

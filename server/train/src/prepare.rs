@@ -38,8 +38,8 @@ pub struct Loaded {
     pub spec: String,
     /// Problems that can be used.
     pub problems: usize,
-    /// Problems dropped because their prompt is longer than the limit.
-    pub dropped: usize,
+    /// Problems dropped because their prompt is longer than the limit, each with its id and length.
+    pub dropped: Vec<String>,
     /// The limit, tokens.
     pub limit: usize,
     /// Rows that were not taken.
@@ -98,7 +98,7 @@ pub fn load(policy: &Policy, spec: &str, limit: Option<usize>, config: &RunConfi
         return Err(TrainError::Unfit { spec: spec.to_owned(), of: unfit.len(), first: first.clone() });
     }
     let pool = Pool::new(policy, set, config.max_prompt_tokens)?;
-    let (problems, dropped) = (pool.items.len(), pool.dropped);
+    let (problems, dropped) = (pool.items.len(), pool.dropped.clone());
     Ok((pool, Loaded { spec: spec.to_owned(), problems, dropped, limit: config.max_prompt_tokens, refused, unfit }))
 }
 

@@ -72,7 +72,7 @@ pub fn render(style: Style, native: bool, problem: &Problem) -> Prompt {
         ToolListing::Auto => style.format != Format::BareJson,
     };
     if style.format == Format::BareJson {
-        let line = |tool: &Tool| if json { schema_line(tool) } else { signature(tool) };
+        let line = |tool: &Tool| bare_line(tool, json);
         let messages = match problem.is_conversation() {
             true => conversation::render(problem, style.worked_examples > 0, line),
             false => bare_json::render(problem, style.worked_examples, line),
@@ -99,9 +99,12 @@ pub fn render(style: Style, native: bool, problem: &Problem) -> Prompt {
     let words = |text: String| format!("{text}{}", if examples.is_empty() { String::new() } else { format!("\n\n{examples}") });
     match style.format {
         Format::Hermes | Format::BareJson => into_system(&mut messages, &words(hermes::words(&lines(problem, json))), Place::After),
-        Format::Smollm2 => into_system(&mut messages, &words(smollm2::words(&list(problem, json))), Place::Before),
-        Format::Pythonic => into_system(&mut messages, &words(pythonic::words(&list(problem, json))), Place::Before),
-        Format::Lfm2 => into_system(&mut messages, &words(lfm2::words(&list(problem, json))), Place::After),
+        Format::Smollm2 => into_system(&mut messages, &words(smollm2::words(&list(&lines(problem, json), json))), Place::Before),
+        Format::Pythonic => {
+            let tools: Vec<String> = problem.tools.iter().map(|t| bare_line(t, json)).collect();
+            into_system(&mut messages, &words(pythonic::words(&list(&tools, json))), Place::Before);
+        }
+        Format::Lfm2 => into_system(&mut messages, &words(lfm2::words(&list(&lines(problem, json), json))), Place::After),
         Format::Functiongemma => {
             let declared = |tool: &Tool| match json {
                 true => functiongemma::declaration(tool, &parameters(tool)),
@@ -123,7 +126,7 @@ pub fn render(style: Style, native: bool, problem: &Problem) -> Prompt {
             in_front(first, &text);
         }
         Format::Mistral => {
-            let mut text = mistral::words(&list(problem, json));
+            let mut text = mistral::words(&list(&lines(problem, json), json));
             if !examples.is_empty() {
                 text.push_str(&format!("{examples}\n\n"));
             }
@@ -202,8 +205,12 @@ fn indented(value: &Value) -> String {
     }
 }
 
-fn schema_line(tool: &Tool) -> String {
-    compact(&json!({"name": tool.name, "description": tool.description, "parameters": parameters(tool)}))
+/// A tool without the wrapping that says it is a function.
+fn bare_line(tool: &Tool, json: bool) -> String {
+    match json {
+        true => compact(&json!({"name": tool.name, "description": tool.description, "parameters": parameters(tool)})),
+        false => signature(tool),
+    }
 }
 
 fn lines(problem: &Problem, json: bool) -> Vec<String> {
@@ -211,11 +218,13 @@ fn lines(problem: &Problem, json: bool) -> Vec<String> {
 }
 
 /// A JSON list, or one signature a line.
-fn list(problem: &Problem, json: bool) -> String {
-    let lines = lines(problem, json);
+fn list(lines: &[String], json: bool) -> String {
     if json { format!("[{}]", lines.join(", ")) } else { lines.join("\n") }
 }
 
+#[cfg(test)]
+#[path = "golden_tests.rs"]
+mod golden_tests;
 #[cfg(test)]
 #[path = "prompt_tests.rs"]
 mod tests;

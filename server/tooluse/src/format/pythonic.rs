@@ -10,14 +10,15 @@ use super::json::failure;
 use super::python::{Reader, is_name};
 use super::python_write::{write_calls, write_literal};
 
-/// The words of Llama 3.2's documentation, which BFCL's prompt shares.
+/// The words of Llama 3.2's documentation, line by line; ToolACE's and BFCL's differ in a word here and there. `tools` is a JSON list of
+/// bare functions, or one signature a line.
 pub(super) fn words(tools: &str) -> String {
     format!(
-        "You are an expert in composing functions. You are given a question and a set of possible functions. Based on the question, \
-         you will need to make one or more function/tool calls to achieve the purpose. If none of the functions can be used, point \
-         it out. If the given question lacks the parameters required by the function, also point it out. You should only return the \
-         function calls in your response.\n\nIf you decide to invoke any of the function(s), you MUST put it in the format of \
-         [func_name1(params_name1=params_value1, params_name2=params_value2...), func_name2(params)]. You SHOULD NOT include any \
+        "You are an expert in composing functions. You are given a question and a set of possible functions.\nBased on the question, \
+         you will need to make one or more function/tool calls to achieve the purpose.\nIf none of the function can be used, point it \
+         out. If the given question lacks the parameters required by the function,\nalso point it out. You should only return the \
+         function call in tools call sections.\n\nIf you decide to invoke any of the function(s), you MUST put it in the format of \
+         [func_name1(params_name1=params_value1, params_name2=params_value2...), func_name2(params)]\nYou SHOULD NOT include any \
          other text in the response.\n\nHere is a list of functions in JSON format that you can invoke.\n\n{tools}"
     )
 }

@@ -116,8 +116,12 @@ pub fn check_value(property: &Value, accepted: &[Value], value: &Value) -> Resul
 
 /// `standardize_string`: spaces and `,./-_*^` removed, lower case, single quotes made double.
 pub fn standardize(text: &str) -> String {
-    let kept: String = text.chars().filter(|c| !matches!(c, ' ' | ',' | '.' | '/' | '-' | '_' | '*' | '^')).collect();
-    kept.to_lowercase().replace('\'', "\"")
+    let mut kept = String::with_capacity(text.len());
+    for piece in text.split([' ', ',', '.', '/', '-', '_', '*', '^']) {
+        kept.push_str(piece);
+    }
+    let lower = kept.to_lowercase();
+    if lower.contains('\'') { lower.replace('\'', "\"") } else { lower }
 }
 
 fn standardize_value(value: &Value) -> Value {

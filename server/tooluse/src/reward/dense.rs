@@ -4,7 +4,7 @@
 //! earns less than a bare one, but something. Values weigh most. `correct` makes the right answer the only maximum. The weights sum to 1.
 
 use serde_json::Value;
-use whetstone_domain::{Outcome, config::Format};
+use whetstone_domain::{Outcome, ToolCall, config::Format};
 
 use super::{NO_CALL, Scored, similarity};
 use crate::{
@@ -43,15 +43,25 @@ pub(super) fn value(format: Format, scored: &Scored<'_>, part: &str) -> Option<f
 fn graded(scored: &Scored<'_>, part: &str) -> f64 {
     let Some(calls) = scored.parse.lenient.as_ref().filter(|c| !c.is_empty()) else { return 0.0 };
     let expected = scored.problem.expected.calls.len();
+    if part == "names" {
+        return names(scored, calls);
+    }
     let pairs = matching::explain(scored.problem, calls).calls;
     let met = pairs.iter().filter(|c| c.expected.is_some() && c.produced.is_some());
-    let sum: f64 = match part {
-        // F1 of the multisets of names
-        "names" => return 2.0 * met.count() as f64 / (expected + calls.len()) as f64,
-        "keys" => met.map(keys).sum(),
-        _ => met.map(values).sum(),
-    };
+    let sum: f64 = if part == "keys" { met.map(keys).sum() } else { met.map(values).sum() };
     sum / expected.max(calls.len()).max(1) as f64
+}
+
+/// F1 of the multisets of names.
+fn names(scored: &Scored<'_>, calls: &[ToolCall]) -> f64 {
+    let expected = &scored.problem.expected.calls;
+    let mut open: Vec<&str> = calls.iter().map(|c| c.name.as_str()).collect();
+    for call in expected {
+        if let Some(at) = open.iter().position(|name| *name == call.name) {
+            open.swap_remove(at);
+        }
+    }
+    2.0 * (calls.len() - open.len()) as f64 / (expected.len() + calls.len()) as f64
 }
 
 /// F1 of the argument names.

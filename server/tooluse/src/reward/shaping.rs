@@ -63,14 +63,42 @@ pub fn repetition(text: &str) -> f64 {
     (1.0 - 2.0 * distinct as f64 / triples as f64).max(0.0)
 }
 
-/// True when some stretch of `period` characters stands five times in a row.
+/// True when some stretch of `period` characters stands five times in a row: when so many characters in a row, four times the period,
+/// are those one period before. So long a run cannot miss every place that is looked at.
 fn loops(letters: &[char], period: usize) -> bool {
-    let mut same = 0;
-    for i in period..letters.len() {
-        same = if letters[i] == letters[i - period] { same + 1 } else { 0 };
-        if same >= 4 * period && letters[i + 1 - period..=i].iter().any(|c| !c.is_whitespace()) {
-            return true;
+    let least = 4 * period;
+    let again = |&i: &usize| letters[i] == letters[i - period];
+    (period + least - 1..letters.len()).step_by(least).filter(again).any(|at| {
+        let before = (at - least + 1..at).rev().take_while(again).count();
+        let after = (at + 1..letters.len().min(at + least)).take_while(again).count();
+        before + 1 + after >= least && letters[at + 1 - period..=at].iter().any(|c| !c.is_whitespace())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Looks at every character.
+    fn slow(letters: &[char], period: usize) -> bool {
+        let mut same = 0;
+        for i in period..letters.len() {
+            same = if letters[i] == letters[i - period] { same + 1 } else { 0 };
+            if same >= 4 * period && letters[i + 1 - period..=i].iter().any(|c| !c.is_whitespace()) {
+                return true;
+            }
+        }
+        false
+    }
+
+    proptest! {
+        #[test]
+        fn a_loop_is_found_wherever_it_stands(before in "[ab ]{0,20}", unit in "[ab ]{1,6}", times in 1usize..9, after in "[ab ]{0,20}") {
+            let letters: Vec<char> = format!("{before}{}{after}", unit.repeat(times)).chars().collect();
+            for period in 2..=30 {
+                prop_assert_eq!(loops(&letters, period), slow(&letters, period), "period {} of {:?}", period, letters);
+            }
         }
     }
-    false
 }
