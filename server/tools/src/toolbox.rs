@@ -31,7 +31,7 @@ enum Source {
     Table(Box<Database>),
     Files(Folder),
     Http(Api),
-    Mcp(Server),
+    Mcp(Box<Server>),
     Command(Program),
 }
 
@@ -150,7 +150,7 @@ fn source(runnable: &Runnable, now: Option<&str>, settings: &Settings) -> Result
         }
         Runnable::Mcp { command } => {
             permitted("it starts a program")?;
-            Source::Mcp(Server::new(command, settings)?)
+            Source::Mcp(Box::new(Server::new(command, settings)?))
         }
         Runnable::Command { command } => {
             permitted("it starts a program")?;
