@@ -4,6 +4,7 @@
 //! call to the next; one that writes more is ended. `rmcp` is asynchronous: a small runtime of this module's own, driven by the
 //! thread that calls, keeps that inside. Dropped, it ends the server.
 
+use std::path::Path;
 use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -15,18 +16,20 @@ use rmcp::model::CallToolRequestParams;
 use rmcp::service::RunningService;
 use rmcp::{RoleClient, ServiceError, ServiceExt};
 use serde_json::{Map, Value};
-use tempfile::TempDir;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 use whetstone_domain::{Tool, ToolFailure};
 
+use crate::process::{NOT_STARTED, Startable, kill_group};
 use crate::settings::Settings;
-use crate::{Reply, process, refuse};
+use crate::{Reply, refuse};
 
 /// A server may take so many times as long to start as a call.
 const START: u32 = 4;
+/// How long a server that does not answer is given to end by itself, so that it can be told how it did.
+const ENDING: Duration = Duration::from_millis(500);
 /// How long a server that was ended is waited for.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -37,31 +40,34 @@ pub(crate) struct Server {
     left: Left,
     child: Child,
     pid: u32,
-    _folder: TempDir,
+    _program: Startable,
 }
 
 impl Server {
     /// Starts the server and asks for its tools; the reason where that fails.
-    pub(crate) fn new(command: &[String], settings: &Settings) -> Result<Self, String> {
+    pub(crate) fn new(command: &[String], launcher: &Path, settings: &Settings) -> Result<Self, String> {
         let Some((program, arguments)) = command.split_first() else { return Err("its command is empty".into()) };
-        let file = process::find(program).ok_or_else(|| format!("there is no program {program:?}; give a path or put it on PATH"))?;
-        let folder = TempDir::new().map_err(|e| format!("cannot make a folder to run it in: {e}"))?;
+        let program = Startable::new(program, launcher)?;
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|e| format!("cannot start a runtime: {e}"))?;
         let left = Left::default();
         let (client, tools, child, pid) = runtime.block_on(async {
-            let mut command = Command::from(process::command(&file, arguments, folder.path()));
+            let mut command = Command::from(program.command(arguments, settings, None));
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
             let mut child = command.spawn().map_err(|e| format!("the server cannot be started: {e}"))?;
             let pid = child.id().ok_or("the server ended at once")?;
-            match begin(&mut child, pid, &left, settings).await {
+            match begin(&mut child, &left, settings).await {
                 Ok((client, tools)) => Ok((client, tools, child, pid)),
                 Err(reason) => {
-                    process::kill_group(pid);
-                    Err(reason)
+                    let ended = timeout(ENDING, child.wait()).await;
+                    kill_group(pid);
+                    match ended {
+                        Ok(Ok(status)) if status.code() == Some(NOT_STARTED.into()) => Err("the server's file cannot be executed".into()),
+                        _ => Err(reason),
+                    }
                 }
             }
         })?;
-        Ok(Self { runtime, client: Some(client), tools, left, child, pid, _folder: folder })
+        Ok(Self { runtime, client: Some(client), tools, left, child, pid, _program: program })
     }
 
     /// The tools as a prompt lists them.
@@ -76,7 +82,7 @@ impl Server {
         self.left.grant(settings.most_read);
         let answer = self.runtime.block_on(async { timeout(settings.timeout, client.call_tool(request)).await });
         if self.left.is_spent() {
-            process::kill_group(self.pid);
+            kill_group(self.pid);
             return refuse(ToolFailure::TooLarge, too_much(settings));
         }
         let answer = match answer {
@@ -104,7 +110,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        process::kill_group(self.pid);
+        kill_group(self.pid);
         let client = self.client.take();
         let farewell = async {
             if let Some(client) = client {
@@ -118,13 +124,7 @@ impl Drop for Server {
 }
 
 /// Greets a server that has just been started, and asks for its tools.
-async fn begin(
-    child: &mut Child,
-    pid: u32,
-    left: &Left,
-    settings: &Settings,
-) -> Result<(RunningService<RoleClient, ()>, Vec<Tool>), String> {
-    process::limit(pid, settings, None).map_err(|e| format!("the server cannot be limited: {e}"))?;
+async fn begin(child: &mut Child, left: &Left, settings: &Settings) -> Result<(RunningService<RoleClient, ()>, Vec<Tool>), String> {
     let (Some(stdin), Some(pipe)) = (child.stdin.take(), child.stdout.take()) else { return Err("the server has no pipes".into()) };
     left.grant(settings.most_read);
     let stdout = Stdout { pipe, left: left.clone() };

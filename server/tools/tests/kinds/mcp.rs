@@ -1,19 +1,12 @@
 //! MCP: a server process that speaks on stdin and stdout.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use whetstone_domain::ToolFailure;
 use whetstone_tools::Settings;
 
-use super::{refused, run, toolbox, trusting};
-
-/// The interpreter itself: what is on the path may be a script that needs variables which tools do not get.
-fn python() -> String {
-    let output = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().unwrap();
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
+use super::{python, refused, run, toolbox, trusting};
 
 fn server() -> Value {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kinds/mcp_server.py");
