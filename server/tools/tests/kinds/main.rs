@@ -1,10 +1,11 @@
-//! Each kind of tool against a real counterpart: an HTTP server, an MCP server, programs, a database file.
+//! Each kind of tool against a real counterpart: HTTP servers, MCP servers, programs, a database file.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod hostile;
 mod http;
 mod mcp;
+mod others;
 mod programs;
 mod starter;
 
