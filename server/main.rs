@@ -72,6 +72,10 @@ Examples:
 Every command explains itself: whetstone train --help";
 
 fn main() -> ExitCode {
+    // before arguments are read: what follows belongs to the program of a tool that is started, limited, through this binary
+    if let Some(code) = whetstone_tools::limited() {
+        return code;
+    }
     let cli = Cli::parse();
     let level = ["warn", "info", "debug"][usize::from(cli.global.verbose.min(2))];
     tracing_subscriber::fmt()

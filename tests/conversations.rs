@@ -115,17 +115,31 @@ fn conversations_are_learned_from_stopped_resumed_and_measured() {
 
 #[test]
 fn what_a_tool_of_ones_own_says_is_stored_and_a_right_answer_is_paid() {
+    said_and_paid(
+        &json!({ "kind": "table", "sql_setup": "create table t (a); insert into t values (42)", "query": "select a from t" }),
+        "tools.programs=false",
+    );
+}
+
+#[test]
+fn a_program_of_ones_own_is_started_by_this_binary_within_limits() {
+    // what it starts at once is limited, too
+    let script = "(test $(ulimit -v) = 1048576 && echo 42) & wait";
+    said_and_paid(&json!({ "kind": "command", "command": ["sh", "-c", script] }), "tools.programs=true");
+}
+
+/// Trains with a tool `f` that says 42.
+fn said_and_paid(tool: &Value, programs: &'static str) {
     let lab = lab();
     let row = json!({
         "id": "q", "messages": [{ "role": "user", "content": "What does f say?" }],
         "tools": [{ "name": "f", "description": "Says it", "parameters": { "type": "object", "properties": {} } }],
         "expected": [{ "name": "f", "arguments": {} }],
-        "environment": { "tools": { "f": {
-            "kind": "table", "sql_setup": "create table t (a); insert into t values (42)", "query": "select a from t" } } },
+        "environment": { "tools": { "f": tool } },
         "answer": 42
     });
     lab.write("f.jsonl", &format!("{row}\n"));
-    lab.run(&train(&["tasks=file:f.jsonl", "eval_problems=0", "warm_start.steps=0", "steps=2", "num_generations=8"])).ok();
+    lab.run(&train(&["tasks=file:f.jsonl", "eval_problems=0", "warm_start.steps=0", "steps=2", "num_generations=8", programs])).ok();
     let groups = [stored(&lab, 1), stored(&lab, 2)].concat();
     let said = said_by_tools(&lab, &groups);
     assert!(!said.is_empty() && said.iter().all(|text| text.contains("Result: 42<|im_end|>")), "{said:?}");

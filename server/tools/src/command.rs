@@ -5,17 +5,17 @@
 //! is over, the program and all it started are ended.
 
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
-use tempfile::TempDir;
 use whetstone_domain::{Tool, ToolFailure};
 
+use crate::process::{Startable, kill_group};
 use crate::settings::Settings;
-use crate::{Reply, process, refuse};
+use crate::{Reply, refuse};
 
 /// Of stderr so many characters are shown.
 const SHOWN_OF_STDERR: usize = 400;
@@ -25,18 +25,15 @@ const LOOK: Duration = Duration::from_millis(2);
 const DRAIN: Duration = Duration::from_millis(500);
 
 pub(crate) struct Program {
-    file: PathBuf,
+    program: Startable,
     template: Vec<String>,
-    folder: TempDir,
 }
 
 impl Program {
     /// Finds the program; the reason where that fails.
-    pub(crate) fn new(command: &[String]) -> Result<Self, String> {
+    pub(crate) fn new(command: &[String], launcher: &Path) -> Result<Self, String> {
         let Some((program, template)) = command.split_first() else { return Err("its command is empty".into()) };
-        let file = process::find(program).ok_or_else(|| format!("there is no program {program:?}; give a path or put it on PATH"))?;
-        let folder = TempDir::new().map_err(|e| format!("cannot make a folder to run it in: {e}"))?;
-        Ok(Self { file, template: template.to_vec(), folder })
+        Ok(Self { program: Startable::new(program, launcher)?, template: template.to_vec() })
     }
 
     /// The tool as a prompt lists it, where the problem does not describe it better: one text per placeholder.
@@ -52,7 +49,7 @@ impl Program {
     pub(crate) fn call(&self, arguments: &Map<String, Value>, settings: &Settings) -> Reply {
         let words = self.template.iter().map(|word| fill(word, arguments)).collect::<Result<Vec<_>, _>>();
         let words = words.or_else(|reason| refuse(ToolFailure::BadArguments, reason))?;
-        let mut command = process::command(&self.file, &words, self.folder.path());
+        let mut command = self.program.command(&words, settings, Some(settings.timeout.as_secs().max(1) + 1));
         let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = match piped.spawn() {
             Ok(child) => child,
@@ -60,7 +57,7 @@ impl Program {
         };
         let reply = self.talk(&mut child, arguments, settings);
         // whatever happened: the program, what it started, and the entry in the process table are gone
-        process::kill_group(child.id());
+        kill_group(child.id());
         let _ = child.kill();
         let _ = child.wait();
         reply
@@ -68,9 +65,6 @@ impl Program {
 
     fn talk(&self, child: &mut Child, arguments: &Map<String, Value>, settings: &Settings) -> Reply {
         let deadline = Instant::now() + settings.timeout;
-        if let Err(e) = process::limit(child.id(), settings, Some(settings.timeout.as_secs().max(1) + 1)) {
-            return refuse(ToolFailure::Failed, format!("the program cannot be limited: {e}"));
-        }
         let stdout = read(child.stdout.take(), settings.most_read);
         let stderr = read(child.stderr.take(), settings.most_read);
         if let Some(mut stdin) = child.stdin.take() {
@@ -98,7 +92,7 @@ impl Program {
             std::thread::sleep(LOOK);
         };
         // what the program left running holds its pipes open
-        process::kill_group(child.id());
+        kill_group(child.id());
         let output = output.or_else(|| stdout.recv_timeout(DRAIN).ok()).unwrap_or_default();
         if output.len() > settings.most_read {
             return too_much(settings);

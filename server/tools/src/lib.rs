@@ -28,7 +28,7 @@ mod toolbox;
 pub use cache::StepCache;
 pub use calculator::evaluate;
 pub use error::ToolError;
-pub use process::kill_group;
+pub use process::{kill_group, limited};
 pub use settings::Settings;
 pub use toolbox::Toolbox;
 

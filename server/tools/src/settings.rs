@@ -1,5 +1,6 @@
 //! What tools may do and how much of it. In: the owner's wishes. Out: limits that every kind keeps.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Limits and permissions of all tools of a run.
@@ -14,8 +15,9 @@ pub struct Settings {
     /// Address space of a started program, bytes. 1 GiB.
     pub program_memory: u64,
     /// Programs may be started and files outside the problem be read: `command`, `mcp` and database files. A task file from
-    /// somebody else could then do whatever this account may do, so: no.
-    pub programs: bool,
+    /// somebody else could then do whatever this account may do, so: no. What is started is this binary, a launcher: its first
+    /// act must be [`limited`](crate::limited), which limits it before it becomes the program.
+    pub programs: Option<PathBuf>,
     /// Hosts beside this machine that `http` may speak to, as `host` or `host:port`.
     pub hosts: Vec<String>,
 }
@@ -27,7 +29,7 @@ impl Default for Settings {
             longest_result: 2000,
             most_read: 1 << 20,
             program_memory: 1 << 30,
-            programs: false,
+            programs: None,
             hosts: Vec::new(),
         }
     }

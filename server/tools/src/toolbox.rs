@@ -31,7 +31,7 @@ enum Source {
     Table(Box<Database>),
     Files(Folder),
     Http(Api),
-    Mcp(Server),
+    Mcp(Box<Server>),
     Command(Program),
 }
 
@@ -131,9 +131,9 @@ impl Toolbox {
 }
 
 fn source(runnable: &Runnable, now: Option<&str>, settings: &Settings) -> Result<Source, String> {
-    let permitted = |what: &str| match settings.programs {
-        true => Ok(()),
-        false => Err(format!("{what}, which needs the permission to start programs and read files")),
+    let permitted = |what: &str| {
+        let launcher = settings.programs.as_deref();
+        launcher.ok_or_else(|| format!("{what}, which needs the permission to start programs and read files"))
     };
     Ok(match runnable {
         Runnable::Calculator {} => Source::Calculator,
@@ -149,12 +149,12 @@ fn source(runnable: &Runnable, now: Option<&str>, settings: &Settings) -> Result
             Source::Http(Api::new(openapi, server.as_deref(), operations.as_deref(), settings)?)
         }
         Runnable::Mcp { command } => {
-            permitted("it starts a program")?;
-            Source::Mcp(Server::new(command, settings)?)
+            let launcher = permitted("it starts a program")?;
+            Source::Mcp(Box::new(Server::new(command, launcher, settings)?))
         }
         Runnable::Command { command } => {
-            permitted("it starts a program")?;
-            Source::Command(Program::new(command)?)
+            let launcher = permitted("it starts a program")?;
+            Source::Command(Program::new(command, launcher)?)
         }
     })
 }

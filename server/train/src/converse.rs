@@ -16,6 +16,9 @@ use crate::error::{Result, TrainError};
 use crate::policy::Policy;
 use crate::pool::Prepared;
 
+/// What starts the programs of tools: this binary, even where its file has been replaced since.
+const THIS_BINARY: &str = "/proc/self/exe";
+
 /// What one row came to.
 #[derive(Debug, Clone)]
 pub struct Sampled {
@@ -31,7 +34,7 @@ pub struct Sampled {
 pub fn settings(tools: &ToolUse) -> Settings {
     Settings {
         timeout: Duration::from_secs_f64(tools.timeout),
-        programs: tools.programs,
+        programs: tools.programs.then(|| THIS_BINARY.into()),
         hosts: tools.hosts.clone(),
         ..Settings::default()
     }

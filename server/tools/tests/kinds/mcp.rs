@@ -1,19 +1,12 @@
 //! MCP: a server process that speaks on stdin and stdout.
 
-use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use whetstone_domain::ToolFailure;
 use whetstone_tools::Settings;
 
-use super::{refused, run, toolbox, trusting};
-
-/// The interpreter itself: what is on the path may be a script that needs variables which tools do not get.
-fn python() -> String {
-    let output = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().unwrap();
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
+use super::{python, refused, run, toolbox, trusting};
 
 fn server() -> Value {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kinds/mcp_server.py");
@@ -24,7 +17,7 @@ fn server() -> Value {
 fn tools_of_a_server_are_listed_and_called_and_its_errors_are_results() {
     let tools = toolbox(server(), &Settings { timeout: Duration::from_secs(10), ..trusting() });
     let listed = tools.tools();
-    assert_eq!(listed.len(), 6);
+    assert_eq!(listed.len(), 8);
     assert_eq!((listed[0].name.as_str(), listed[0].description.as_str()), ("box.add", "Add two numbers"));
     assert_eq!(listed[0].parameters["required"], json!(["a", "b"]));
     assert_eq!(run(&tools, "box.add", json!({"a": 2, "b": 3.5})).text, "5.5");
@@ -50,6 +43,31 @@ fn a_call_that_takes_too_long_is_a_result_and_the_server_ends_with_its_toolbox()
     assert_eq!(run(&tools, "box.sleep", json!({})).failure, Some(ToolFailure::Timeout));
     drop(tools);
     assert!(!running(&marker), "the server is gone");
+}
+
+#[test]
+fn a_server_that_writes_too_much_is_ended_with_a_reason_and_fills_no_memory() {
+    let settings = Settings { timeout: Duration::from_secs(10), ..trusting() };
+    let start = Instant::now();
+    for (tool, arguments) in [("box.flood", json!({})), ("box.line", json!({"length": 2 << 20}))] {
+        let tools = toolbox(server(), &settings);
+        assert_eq!(run(&tools, "box.line", json!({"length": 1_000_000})).failure, None, "what is allowed is read, every time");
+        assert_eq!(run(&tools, "box.line", json!({"length": 1_000_000})).failure, None);
+        let result = run(&tools, tool, arguments);
+        assert_eq!(result.failure, Some(ToolFailure::TooLarge), "{}", result.text);
+        assert_eq!(result.text, "error: the server wrote more than 1048576 bytes and was ended");
+        assert_eq!(run(&tools, "box.add", json!({"a": 1, "b": 1})).text, "error: the server has ended");
+    }
+    // before any call: at once, and in many small messages
+    let flood = json!({"a": {"kind": "mcp", "command": ["sh", "-c", "tr '\\0' x </dev/zero"]}});
+    assert!(refused(flood, &settings).contains("wrote more than 1048576 bytes"));
+    let mut endless = server();
+    endless["box"]["command"].as_array_mut().unwrap().push(json!("endless"));
+    assert!(refused(endless, &settings).contains("wrote more than 1048576 bytes"));
+    assert!(start.elapsed() < Duration::from_secs(40), "nobody waits for its end");
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<usize>().ok()).unwrap();
+    assert!(peak < 128 << 10, "{peak} kB were held");
 }
 
 fn running(marker: &str) -> bool {

@@ -10,6 +10,8 @@ TOOLS = [
     {"name": "sleep", "description": "Takes a minute", "inputSchema": {"type": "object", "properties": {}}},
     {"name": "picture", "description": "Answers without text", "inputSchema": {"type": "object", "properties": {}}},
     {"name": "long", "description": "Answers at length", "inputSchema": {"type": "object", "properties": {}}},
+    {"name": "flood", "description": "Writes without end and without a line's end", "inputSchema": {"type": "object", "properties": {}}},
+    {"name": "line", "description": "Answers with that many characters", "inputSchema": {"type": "object", "properties": {"length": NUMBER}}},
     {"name": "die", "description": "Ends the server", "inputSchema": {"type": "object", "properties": {}}},
 ]
 
@@ -29,6 +31,11 @@ def call(name, arguments):
         return {"content": [{"type": "image", "data": "AAAA", "mimeType": "image/png"}]}
     if name == "long":
         return text("x" * 100_000)
+    if name == "flood":
+        while True:
+            sys.stdout.write("x" * 65536)
+    if name == "line":
+        return text("x" * arguments["length"])
     if name == "die":
         sys.exit(3)
     return text("unknown tool", True)
@@ -48,6 +55,8 @@ for line in sys.stdin:
         }
     elif method == "tools/list":
         answer["result"] = {"tools": TOOLS}
+        if "endless" in sys.argv:
+            answer["result"]["nextCursor"] = "more"
     elif method == "tools/call":
         answer["result"] = call(params["name"], params.get("arguments") or {})
     elif method == "ping":

@@ -1,12 +1,14 @@
 //! Programs and files of the machine: the command kind, and a database file.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use whetstone_domain::ToolFailure;
 use whetstone_tools::Settings;
 
-use super::{refused, run, toolbox, trusting};
+use super::{python, refused, run, toolbox, trusting};
 
 fn program(command: &[&str]) -> Value {
     json!({"run": {"kind": "command", "command": command}})
@@ -40,9 +42,51 @@ fn time_memory_output_and_exit_status_are_results() {
     let failed = result(&["sh", "-c", "echo out; echo reason >&2; exit 3"]);
     assert_eq!((failed.failure, failed.text.contains("exit status: 3: reason")), (Some(ToolFailure::Failed), true), "{}", failed.text);
     assert_eq!(result(&["sh", "-c", "sleep 30 & echo done"]).text, "done", "what it leaves running is ended");
-    let limits = result(&["sh", "-c", "read line; ulimit -v; ulimit -n; ulimit -c"]);
+    let limits = result(&["sh", "-c", "ulimit -v; ulimit -n; ulimit -c"]);
     assert_eq!(limits.text, "1048576\n256\n0");
     assert_eq!(result(&["printf", "a\\033[31m\\000b"]).text, "a\u{fffd}[31m\u{fffd}b", "control characters are taken out");
+}
+
+#[test]
+fn what_a_program_starts_at_once_is_limited_too() {
+    let settings = Settings { timeout: Duration::from_secs(10), ..trusting() };
+    let result = |script: &str| run(&toolbox(program(&["sh", "-c", script]), &settings), "run", json!({}));
+    for _ in 0..20 {
+        let shown = result("(ulimit -v; ulimit -n; ulimit -c; ulimit -f; ulimit -t) & wait");
+        assert_eq!(shown.text, "1048576\n256\n0\n32768\n11");
+    }
+    let greedy = result(&format!("{} -c 'bytearray(2 << 30)' & wait $!", python()));
+    assert!(greedy.failure.is_some() && greedy.text.contains("MemoryError"), "{}", greedy.text);
+    let large = result("head -c 20000000 /dev/zero > file & wait $!; wc -c < file");
+    assert_eq!(large.text, "16777216", "what is written beyond is not");
+    let less = Settings { program_memory: 1 << 28, ..trusting() };
+    assert_eq!(run(&toolbox(program(&["sh", "-c", "ulimit -v"]), &less), "run", json!({})).text, "262144");
+    let ignored = result("sed -n 's/^SigIgn:\\s*//p' /proc/self/status").text;
+    assert_eq!(u64::from_str_radix(&ignored, 16).unwrap() >> 12 & 1, 0, "a closed pipe ends a program, as anywhere");
+}
+
+#[test]
+fn a_program_that_cannot_be_executed_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str, mode: u32| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (data, lost) = (write("data", "text", 0o644), write("lost", "#!/no/such/interpreter\n", 0o755));
+    let mcp = |file: &str| json!({"a": {"kind": "mcp", "command": [file]}});
+    assert!(refused(program(&[&data]), &trusting()).contains("that can be executed"));
+    assert!(refused(mcp(&data), &trusting()).contains("that can be executed"));
+    let failed = run(&toolbox(program(&[&lost]), &trusting()), "run", json!({}));
+    assert_eq!(failed.failure, Some(ToolFailure::Failed));
+    assert!(failed.text.contains("it cannot be started: No such file or directory"), "{}", failed.text);
+    assert!(refused(mcp(&lost), &trusting()).contains("the server's file cannot be executed"));
+    // a launcher that is none is no way around the limits
+    let none = Settings { programs: Some("/no/such/launcher".into()), ..trusting() };
+    let failed = run(&toolbox(program(&["true"]), &none), "run", json!({}));
+    assert!(failed.text.contains("the program cannot be started"), "{}", failed.text);
+    assert!(refused(mcp("/bin/true"), &none).contains("the server cannot be started"));
 }
 
 #[test]
