@@ -114,7 +114,10 @@ fn operation_of(document: &Value, path: &str, item: &Value, method: &str, operat
         Some(id) => id.to_owned(),
         None => format!("{method}{}", path.replace(['/', '{', '}'], "_").trim_end_matches('_')),
     };
-    let about = ["summary", "description"].iter().find_map(|key| operation.get(key).and_then(Value::as_str)).unwrap_or_default();
+    // a summary is often no more than the function's name (FastAPI), a description may go on for pages
+    let text = |key: &str| operation.get(key).and_then(Value::as_str).unwrap_or_default().trim();
+    let first = text("description").split("\n\n").next().unwrap_or_default();
+    let about = if first.is_empty() { text("summary") } else { first };
     let parameters = json!({"type": "object", "properties": properties, "required": required});
     let tool = Tool { name: name.clone(), description: about.to_owned(), parameters };
     Ok(Operation { name, method: method.to_ascii_uppercase(), path: path.to_owned(), places, tool })
@@ -197,7 +200,7 @@ mod tests {
                 "get": {"operationId": "getWeather", "summary": "Weather", "parameters": [
                     {"name": "unit", "in": "query", "schema": {"type": "string", "enum": ["c", "f"]}, "description": "Unit"},
                     {"name": "trace", "in": "header"}]},
-                "post": {"requestBody": {"required": true, "content": {"application/json": {"schema": {"type": "object",
+                "post": {"summary": "Post", "description": "Keeps a note\n\nAt length.", "requestBody": {"required": true, "content": {"application/json": {"schema": {"type": "object",
                     "required": ["note"], "properties": {"note": {"type": "string"}, "score": {"type": "number"}}}}}}}}},
             "components": {"schemas": {"City": {"type": "string"}}}});
         let read = operations(&document).expect("reads");
@@ -208,6 +211,7 @@ mod tests {
         assert_eq!(read[0].tool.parameters["properties"]["unit"]["description"], json!("Unit"));
         assert_eq!(read[0].tool.parameters["required"], json!(["city"]));
         assert_eq!(read[1].name, "post_cities__city__weather");
+        assert_eq!((read[0].tool.description.as_str(), read[1].tool.description.as_str()), ("Weather", "Keeps a note"));
         assert_eq!(read[1].tool.parameters["required"], json!(["city", "note"]));
     }
 
