@@ -67,18 +67,18 @@ pub(crate) fn sum_by(n: usize, f: impl Fn(usize) -> f32) -> f32 {
 /// Two sums as [`sum_by`] makes them, in one pass.
 #[inline(always)]
 pub(crate) fn sums_by(n: usize, f: impl Fn(usize) -> [f32; 2]) -> [f32; 2] {
-    let mut lanes = [[0f32; 16]; 2];
+    let (mut first, mut second) = ([0f32; 16], [0f32; 16]);
     let whole = n / 16 * 16;
     let mut i = 0;
     while i < whole {
-        for l in 0..16 {
+        for (l, (x, y)) in first.iter_mut().zip(&mut second).enumerate() {
             let [a, b] = f(i + l);
-            lanes[0][l] += a;
-            lanes[1][l] += b;
+            *x += a;
+            *y += b;
         }
         i += 16;
     }
-    let mut totals = lanes.map(total);
+    let mut totals = [total(first), total(second)];
     while i < n {
         let [a, b] = f(i);
         totals[0] += a;
