@@ -73,7 +73,7 @@ Every command explains itself: whetstone train --help";
 
 fn main() -> ExitCode {
     // before arguments are read: what follows belongs to the program of a tool that is started, limited, through this binary
-    if let Some(code) = whetstone_tools::limited() {
+    if let Some(code) = whetstone_train::limited() {
         return code;
     }
     let cli = Cli::parse();

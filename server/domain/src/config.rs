@@ -80,9 +80,9 @@ pub enum Compute {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GradientCheckpointing {
-    /// `on` where keeping would take more than `memory_budget`.
+    /// `on` for the micro-batches of which keeping all would take more than `memory_budget`.
     Auto,
-    /// Only the input of each block is kept: about a third slower, a small part of the memory.
+    /// Only the input of each block is kept: a quarter slower, a small part of the memory.
     On,
     /// All is kept.
     Off,

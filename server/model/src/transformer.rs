@@ -83,7 +83,7 @@ pub struct Transformer {
     norm: Tensor,
     head: Frozen, // [V, E]
     rope: RopeTable,
-    recompute: bool,
+    most_kept: usize,
 }
 
 impl Transformer {
@@ -122,20 +122,21 @@ impl Transformer {
             norm: weights.norm.clone(),
             head: frozen(weights.lm_head.as_ref().unwrap_or(&weights.embed))?,
             rope: RopeTable::new(longest.min(config.max_position_embeddings).max(1), config.head_dim, config.rope_theta),
-            recompute: false,
+            most_kept: usize::MAX,
         })
     }
 
-    /// Passes keep only the input of each block, and the backward reads the block again: the same numbers in less memory.
+    /// Passes of more than `tokens` keep only the input of each block, and their backward reads the block again: the same numbers in
+    /// less memory.
     #[must_use]
-    pub fn recomputing(mut self, on: bool) -> Self {
-        self.recompute = on;
+    pub fn keeping(mut self, tokens: usize) -> Self {
+        self.most_kept = tokens;
         self
     }
 
-    /// True where passes keep only the input of each block.
-    pub fn recomputes(&self) -> bool {
-        self.recompute
+    /// Most tokens of a pass that keeps all; usize::MAX = any number.
+    pub fn most_kept(&self) -> usize {
+        self.most_kept
     }
 
     /// Bytes that a pass keeps of one token where it keeps all, in f32, with an adapter of this rank.
@@ -177,7 +178,7 @@ impl Transformer {
         let mut kept = Vec::with_capacity(self.blocks.len());
         for (block, parts) in self.blocks.iter().zip(&adapted.0) {
             let (y, saved) = self.block(block, parts, &x, &packed.positions, &spans, None)?;
-            kept.push(if self.recompute { Kept::Input(x) } else { Kept::All(Box::new(saved)) });
+            kept.push(if packed.ids.len() > self.most_kept { Kept::Input(x) } else { Kept::All(Box::new(saved)) });
             x = y;
         }
         Ok(Pass { hidden: x, positions: packed.positions.clone(), spans, adapted, kept })

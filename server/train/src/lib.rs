@@ -33,3 +33,4 @@ pub use policy::Policy;
 pub use pool::Pool;
 pub use scorer::Scorer;
 pub use trainer::{Ending, Job, train};
+pub use whetstone_tools::limited;

@@ -9,7 +9,6 @@ use whetstone_model::weights::Base;
 use whetstone_tooluse::format::{self, Style};
 
 use crate::error::{Result, TrainError};
-use crate::step::TOKENS_PER_MICRO_BATCH;
 use crate::worker::resolve_compute;
 
 /// The frozen base and the words around it.
@@ -34,11 +33,15 @@ pub struct Policy {
     pub positions: usize,
 }
 
-/// Bytes that the largest micro-batch keeps for its backward where it keeps all: a group is never divided.
-fn kept_bytes(model: &ModelConfig, config: &RunConfig) -> f64 {
-    let group = config.max_prompt_tokens.saturating_add(config.num_generations.saturating_mul(config.max_completion_length));
-    let tokens = group.max(TOKENS_PER_MICRO_BATCH);
-    tokens as f64 * Transformer::kept_bytes(model, config.lora_rank) as f64
+/// Most tokens of a pass whose blocks are kept for its backward.
+fn most_kept(model: &ModelConfig, config: &RunConfig) -> usize {
+    match config.gradient_checkpointing {
+        GradientCheckpointing::On => 0,
+        GradientCheckpointing::Auto if config.memory_budget > 0.0 => {
+            (config.memory_budget * 1e9 / Transformer::kept_bytes(model, config.lora_rank) as f64) as usize
+        }
+        GradientCheckpointing::Auto | GradientCheckpointing::Off => usize::MAX,
+    }
 }
 
 impl Policy {
@@ -53,12 +56,7 @@ impl Policy {
         let positions = config.max_prompt_tokens.saturating_add(longest).min(base.config.max_position_embeddings);
         let rounds = resolve_compute(config.compute) == Compute::Bf16;
         let weights = base.take_weights();
-        let recompute = match config.gradient_checkpointing {
-            GradientCheckpointing::On => true,
-            GradientCheckpointing::Off => false,
-            GradientCheckpointing::Auto => kept_bytes(&base.config, config) > config.memory_budget * 1e9 && config.memory_budget > 0.0,
-        };
-        let model = Transformer::new(&base.config, &weights, positions, rounds)?.recomputing(recompute);
+        let model = Transformer::new(&base.config, &weights, positions, rounds)?.keeping(most_kept(&base.config, config));
         let eos = base.config.eos_token_ids.clone();
         let native = base.chat_template.lists_tools() && format::speaks(config.format, base.chat_template.source());
         let tool_turns = native && base.chat_template.shows_tool_turns();
@@ -108,19 +106,13 @@ mod tests {
     use crate::worker;
 
     #[test]
-    fn blocks_are_read_again_where_keeping_them_would_take_more_than_the_budget() {
-        let recomputes = |config: &RunConfig| Policy::new(tiny_base(0).expect("a base"), config).expect("a policy").model.recomputes();
-        let (kept, mut config) = (1_280 * 4_696, RunConfig { lora_rank: 1, ..RunConfig::default() });
-        assert_eq!(kept_bytes(&tiny_base(0).expect("a base").config, &config), f64::from(kept), "by hand: 587 numbers a block and token");
-        for (budget, expected) in [(kept + 1, false), (kept - 1, true)] {
-            config.memory_budget = f64::from(budget) / 1e9;
-            assert_eq!(recomputes(&config), expected, "{budget}");
-        }
-        // a larger group is never divided
-        config.memory_budget = 2.0 * f64::from(kept) / 1e9;
-        assert!(!recomputes(&config) && recomputes(&RunConfig { num_generations: 64, ..config.clone() }));
-        for (wish, expected) in [(GradientCheckpointing::On, true), (GradientCheckpointing::Off, false)] {
-            assert_eq!(recomputes(&RunConfig { gradient_checkpointing: wish, ..config.clone() }), expected);
+    fn as_many_tokens_keep_their_blocks_as_the_budget_holds() {
+        let most = |config: &RunConfig| Policy::new(tiny_base(0).expect("a base"), config).expect("a policy").model.most_kept();
+        // by hand: 587 numbers of 4 bytes in each of two blocks
+        let mut config = RunConfig { lora_rank: 1, memory_budget: 100.5 * 4_696e-9, ..RunConfig::default() };
+        assert_eq!(most(&config), 100);
+        for (wish, expected) in [(GradientCheckpointing::On, 0), (GradientCheckpointing::Off, usize::MAX)] {
+            assert_eq!(most(&RunConfig { gradient_checkpointing: wish, ..config.clone() }), expected);
         }
         // what is free at launch is asked once, and stored
         let mut launched = RunConfig::default();

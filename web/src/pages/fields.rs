@@ -171,7 +171,7 @@ pub(crate) const FIELDS: &[Field] = &[
         "Budget and evaluation",
         "gradient_checkpointing",
         "Gradient checkpointing",
-        "Reads each block again instead of keeping it: a third slower, far less memory; auto turns it on where the budget asks for it.",
+        "Reads each block again instead of keeping it: a quarter slower, less memory; auto does so where the budget asks for it.",
         Choice(&["auto", "on", "off"]),
     ),
     more("Budget and evaluation", "memory_budget", "Memory for an update, GB", "0 = half of what is free at launch.", Number),

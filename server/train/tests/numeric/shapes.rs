@@ -76,7 +76,7 @@ proptest! {
         };
         let got = found(&model, &adapter);
         prop_assert_eq!(&got, &found(&model, &adapter));
-        let recomputing = Transformer::new(&base.config, &base.weights, 64, false).unwrap().recomputing(true);
+        let recomputing = Transformer::new(&base.config, &base.weights, 64, false).unwrap().keeping(0);
         prop_assert_eq!(&got, &found(&recomputing, &adapter), "blocks that are read again give the same bits");
         if case.completions.iter().flatten().all(|(_, mask)| mask.iter().all(|m| *m == 0)) {
             prop_assert!(got.is_empty(), "nothing was written, so nothing is learned");
