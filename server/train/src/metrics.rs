@@ -69,11 +69,12 @@ pub fn peak_resident_bytes() -> u64 {
     kilobytes.map_or_else(resident_bytes, |kb| kb * 1024)
 }
 
-/// Memory that this machine could give, bytes; 0 where the system does not tell.
-pub fn available_bytes() -> u64 {
+/// Memory of this machine, or of the container that this process is in, bytes; 0 where the system does not tell.
+pub fn total_bytes() -> u64 {
     let Ok(mut system) = sysinfo::System::new() else { return 0 };
     system.refresh_memory();
-    system.available_memory()
+    let total = system.total_memory();
+    system.cgroup_limits().map_or(total, |limits| limits.total_memory.min(total))
 }
 
 /// Resident memory of this process, bytes; 0 where the system does not tell.

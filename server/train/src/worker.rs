@@ -24,8 +24,9 @@ pub fn resolve(config: &mut RunConfig) {
     config.threads = resolve_threads(config.threads);
     config.compute = resolve_compute(config.compute);
     if config.memory_budget == 0.0 {
-        // in steps of 0.1 GB, for people read it; never 0, which would be asked again
-        config.memory_budget = (metrics::available_bytes() as f64 / 2e9 * 10.0).round().max(1.0) / 10.0;
+        // of what there is, not of what is free just now: two runs of one config are to be the same. In steps of 0.1 GB, for people
+        // read it; never 0, which would be asked again
+        config.memory_budget = (metrics::total_bytes() as f64 / 4e9 * 10.0).round().max(1.0) / 10.0;
     }
 }
 

@@ -174,5 +174,5 @@ pub(crate) const FIELDS: &[Field] = &[
         "Reads each block again instead of keeping it: a quarter slower, less memory; auto does so where the budget asks for it.",
         Choice(&["auto", "on", "off"]),
     ),
-    more("Budget and evaluation", "memory_budget", "Memory for an update, GB", "0 = half of what is free at launch.", Number),
+    more("Budget and evaluation", "memory_budget", "Memory for an update, GB", "0 = a quarter of what the machine has.", Number),
 ];
