@@ -7,7 +7,8 @@ use crate::config::ModelConfig;
 use crate::error::{ModelError, Result};
 
 struct Segment {
-    parent: Option<usize>,
+    /// The segment it continues, and how many of its tokens it sees.
+    parent: Option<(usize, usize)>,
     start: usize,
     capacity: usize,
     len: usize,
@@ -45,8 +46,8 @@ impl Cache {
         Ok(Self { layers, segments: Vec::new(), used: 0, rows })
     }
 
-    /// A new segment below `parent` with room for `capacity` tokens. A parent must not grow once it has children.
-    pub fn segment(&mut self, parent: Option<usize>, capacity: usize) -> Result<usize> {
+    /// A new segment below the first tokens of another, (segment, tokens), with room for `capacity` tokens.
+    pub fn segment(&mut self, parent: Option<(usize, usize)>, capacity: usize) -> Result<usize> {
         if self.used + capacity > self.rows {
             return Err(ModelError::Generation(format!(
                 "the cache has room for {} tokens, {} more were asked for",
@@ -54,10 +55,21 @@ impl Cache {
                 capacity
             )));
         }
-        let depth = parent.map_or(0, |p| self.segments[p].depth + self.segments[p].len);
+        let depth = parent.map_or(0, |(p, seen)| self.segments[p].depth + seen);
         self.segments.push(Segment { parent, start: self.used, capacity, len: 0, depth });
         self.used += capacity;
         Ok(self.segments.len() - 1)
+    }
+
+    /// Tokens in a segment.
+    pub(crate) fn len(&self, index: usize) -> usize {
+        self.segments[index].len
+    }
+
+    /// True where a text that ends with the `seen`-th token of a segment can go on in it by `more` tokens.
+    pub(crate) fn goes_on(&self, index: usize, seen: usize, more: usize) -> bool {
+        let segment = &self.segments[index];
+        segment.len == seen && seen + more <= segment.capacity
     }
 
     /// Plans to append tokens to segments and marks them as there.
@@ -82,10 +94,10 @@ impl Cache {
             let own = segment.start..segment.start + segment.len;
             let mut keys = vec![own];
             let mut at = segment.parent;
-            while let Some(p) = at {
+            while let Some((p, seen)) = at {
                 let parent = &self.segments[p];
-                if parent.len > 0 {
-                    keys.push(parent.start..parent.start + parent.len);
+                if seen > 0 {
+                    keys.push(parent.start..parent.start + seen);
                 }
                 at = parent.parent;
             }

@@ -1,8 +1,11 @@
 //! Station *completion*: prompts in, sampled tokens out, every one with its logprob and entropy.
 //!
-//! A [`Decoder`] reads each prompt once (and the words all prompts share once for all), forks its cache to any number of
-//! rows, and makes one token for all live rows at a time; rows of several prompts share a batch, finished rows leave it, and
-//! a row can be handed tokens it did not choose (tool results), which get mask 0.
+//! A [`Decoder`] reads each prompt once (and the words all prompts share once for all), forks it to any number of rows, and makes
+//! one token for all live rows at a time; rows of several prompts share a batch, finished rows leave it, and a row can be handed
+//! tokens it did not choose (tool results), which get mask 0. Rows below one prompt are read once for as long as they have the same
+//! tokens: eight answers of a model that is sure of itself are two or three texts for most of their length.
+
+use std::collections::{HashMap, HashSet};
 
 use candle_core::Tensor;
 use rand::Rng;
@@ -41,8 +44,11 @@ pub struct Completion {
     pub stop: Option<StopReason>,
 }
 
+/// A text that was read: the first so many tokens of a segment, and what is before it. Two rows with the same have the same tokens.
+type Text = (usize, usize);
+
 struct Row {
-    segment: usize,
+    text: Text,
     rng: ChaCha8Rng,
     limit: usize,
     /// Length at which its turn ends, at most `limit`.
@@ -55,7 +61,7 @@ struct Row {
 }
 
 struct Prompt {
-    segment: usize,
+    text: Text,
     hidden: Tensor, // [1, E]
 }
 
@@ -91,7 +97,7 @@ impl<'a> Decoder<'a> {
         let root = if shared > 0 {
             let root = cache.segment(None, shared)?;
             model.extend(&adapted, &mut cache, &[(root, &prompts[0][..shared])])?;
-            Some(root)
+            Some((root, shared))
         } else {
             None
         };
@@ -102,20 +108,19 @@ impl<'a> Decoder<'a> {
         let mut read = Vec::with_capacity(prompts.len());
         if !entries.is_empty() {
             let hidden = model.extend(&adapted, &mut cache, &entries)?;
-            for (i, (segment, _)) in entries.iter().enumerate() {
-                read.push(Prompt { segment: *segment, hidden: hidden.narrow(0, i, 1)? });
+            for (i, (segment, ids)) in entries.iter().enumerate() {
+                read.push(Prompt { text: (*segment, ids.len()), hidden: hidden.narrow(0, i, 1)? });
             }
         }
         Ok(Self { model, adapted, cache, sampling, eos, prompts: read, rows: Vec::new() })
     }
 
     /// A new row below prompt `prompt` with its own generator and at most `limit` tokens; returns its index.
-    pub fn fork(&mut self, prompt: usize, rng: ChaCha8Rng, limit: usize) -> Result<usize> {
+    pub fn fork(&mut self, prompt: usize, rng: ChaCha8Rng, limit: usize) -> usize {
         let p = &self.prompts[prompt];
-        let segment = self.cache.segment(Some(p.segment), limit)?;
         let completion = Completion { stop: (limit == 0).then_some(StopReason::Length), ..Completion::default() };
-        self.rows.push(Row { segment, rng, limit, turn_end: limit, unread: Vec::new(), hidden: p.hidden.clone(), completion });
-        Ok(self.rows.len() - 1)
+        self.rows.push(Row { text: p.text, rng, limit, turn_end: limit, unread: Vec::new(), hidden: p.hidden.clone(), completion });
+        self.rows.len() - 1
     }
 
     /// Ends the row after at most `tokens` further tokens, until tokens are forced on it.
@@ -148,25 +153,26 @@ impl<'a> Decoder<'a> {
         if live.is_empty() {
             return Ok(false);
         }
-        let reading: Vec<usize> = live.iter().copied().filter(|&i| !self.rows[i].unread.is_empty()).collect();
-        if !reading.is_empty() {
-            let entries: Vec<(usize, &[u32])> = reading.iter().map(|&i| (self.rows[i].segment, self.rows[i].unread.as_slice())).collect();
-            let hidden = self.model.extend(&self.adapted, &mut self.cache, &entries)?;
-            for (at, &i) in reading.iter().enumerate() {
-                self.rows[i].hidden = hidden.narrow(0, at, 1)?;
-                self.rows[i].unread.clear();
-            }
+        self.read(&live)?;
+        let (mut texts, mut at): (HashMap<Text, usize>, Vec<usize>) = (HashMap::new(), Vec::with_capacity(live.len()));
+        let mut hidden = Vec::new();
+        for &i in &live {
+            at.push(*texts.entry(self.rows[i].text).or_insert_with(|| {
+                hidden.push(&self.rows[i].hidden);
+                hidden.len() - 1
+            }));
         }
-        let hidden = Tensor::cat(&live.iter().map(|&i| &self.rows[i].hidden).collect::<Vec<_>>(), 0)?;
+        let hidden = Tensor::cat(&hidden, 0)?;
         let temperature = match self.sampling {
             Sampling::Temperature(t) => t,
             Sampling::Greedy => 1.0,
         };
         let scores = logits(&self.model.final_norm(&hidden)?, self.model.head(), temperature)?;
-        let v = self.model.head().outputs();
+        let scores: Vec<&[f32]> = scores.chunks_exact(self.model.head().outputs()).collect();
+        let stats: Vec<(f32, f32)> = scores.par_iter().map(|row| row_stats(row)).collect();
         let draws: Vec<f64> = live.iter().map(|&i| self.rows[i].rng.random::<f64>()).collect();
-        let picks: Vec<(u32, f32, f32)> =
-            scores.par_chunks(v).zip(&draws).map(|(row, &draw)| pick(row, (self.sampling != Sampling::Greedy).then_some(draw))).collect();
+        let pick = |(&at, &draw): (&usize, &f64)| pick(scores[at], stats[at], (self.sampling != Sampling::Greedy).then_some(draw));
+        let picks: Vec<(u32, f32, f32)> = at.par_iter().zip(&draws).map(pick).collect();
         for (&i, (id, logprob, entropy)) in live.iter().zip(picks) {
             let r = &mut self.rows[i];
             r.completion.ids.push(id);
@@ -181,6 +187,42 @@ impl<'a> Decoder<'a> {
             }
         }
         Ok(true)
+    }
+
+    /// Reads what live rows have not read yet, once for all rows that have the same before it and in it.
+    fn read(&mut self, live: &[usize]) -> Result<()> {
+        let mut index: HashMap<(Text, &[u32]), usize> = HashMap::new();
+        let mut same: Vec<Vec<usize>> = Vec::new();
+        for &i in live.iter().filter(|&&i| !self.rows[i].unread.is_empty()) {
+            let at = *index.entry((self.rows[i].text, self.rows[i].unread.as_slice())).or_insert_with(|| {
+                same.push(Vec::new());
+                same.len() - 1
+            });
+            same[at].push(i);
+        }
+        if same.is_empty() {
+            return Ok(());
+        }
+        let mut entries: Vec<(usize, &[u32])> = Vec::with_capacity(same.len());
+        let mut grown = HashSet::new();
+        for rows in &same {
+            let first = &self.rows[rows[0]];
+            let (segment, seen) = first.text;
+            let goes_on = self.cache.goes_on(segment, seen, first.unread.len()) && grown.insert(segment);
+            let longest = rows.iter().map(|&i| self.rows[i].limit).max().unwrap_or_default();
+            let room = longest + first.unread.len() - first.completion.ids.len();
+            entries.push((if goes_on { segment } else { self.cache.segment(Some(first.text), room)? }, &first.unread));
+        }
+        let hidden = self.model.extend(&self.adapted, &mut self.cache, &entries)?;
+        let texts: Vec<Text> = entries.iter().map(|&(segment, _)| (segment, self.cache.len(segment))).collect();
+        for ((at, rows), text) in same.iter().enumerate().zip(texts) {
+            for &i in rows {
+                self.rows[i].text = text;
+                self.rows[i].hidden = hidden.narrow(0, at, 1)?;
+                self.rows[i].unread.clear();
+            }
+        }
+        Ok(())
     }
 
     /// Rows that have not ended.
@@ -207,9 +249,9 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// (token, its logprob, entropy) of a row of scaled logits: by inverse transform of `draw` in [0, 1), or greedily.
-fn pick(row: &[f32], draw: Option<f64>) -> (u32, f32, f32) {
-    let (lse, entropy) = row_stats(row);
+/// (token, its logprob, entropy) of a row of scaled logits and its (lse, entropy): by inverse transform of `draw` in [0, 1), or
+/// greedily.
+fn pick(row: &[f32], (lse, entropy): (f32, f32), draw: Option<f64>) -> (u32, f32, f32) {
     let id = match draw {
         None => (0..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best }),
         Some(draw) => inverse_transform(row, lse, draw),
@@ -250,6 +292,10 @@ const BLOCK: usize = 512;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn pick(row: &[f32], draw: Option<f64>) -> (u32, f32, f32) {
+        super::pick(row, row_stats(row), draw)
+    }
 
     #[test]
     fn a_draw_lands_on_each_token_as_often_as_its_probability() {

@@ -1,7 +1,11 @@
 //! Station *batch*: groups in, packed tokens and target rows out.
 //!
-//! Words that all prompts share are one root, each prompt is encoded once, its completions hang below it. A completion's
-//! last token is predicted, never read, so it takes no row.
+//! Words that all prompts share are one root, each prompt is encoded once, its completions hang below it as a tree: what several of
+//! them begin with is one segment, and a token that several predict at the same place is scored once. The gradient is exact; a model
+//! that is sure of itself writes the same again and again, and most of a group's tokens need no work of their own. A completion's last
+//! token is predicted, never read, so it takes no row.
+
+use std::collections::HashMap;
 
 use whetstone_model::packed::{Packed, common_prefix};
 
@@ -26,8 +30,8 @@ pub struct Branch<'a> {
 /// A token whose logprob is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row {
-    /// Packed row whose hidden state predicts it.
-    pub hidden: u32,
+    /// What is to be scored for it, an index into [`Batch::scored`].
+    pub scored: usize,
     /// The token.
     pub id: u32,
     /// Which completion it belongs to, counted over the batch's branches in order.
@@ -36,12 +40,14 @@ pub struct Row {
     pub token: usize,
 }
 
-/// Packed tokens and the rows that are scored.
+/// Packed tokens and what is scored.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
     /// The forest.
     pub packed: Packed,
-    /// Rows with mask 1, completion by completion.
+    /// Distinct pairs of a packed row and a token that its hidden state predicts.
+    pub scored: Vec<(u32, u32)>,
+    /// Tokens with mask 1, completion by completion.
     pub rows: Vec<Row>,
 }
 
@@ -53,16 +59,22 @@ impl Batch {
         let mut batch = Self::default();
         let root = (shared > 0).then(|| batch.packed.push(None, &prompts[0][..shared]));
         let mut completion = first;
+        let mut scored = HashMap::new();
         for branch in branches {
             let prompt = batch.packed.push(root, &branch.prompt[shared..]);
             let last = (batch.packed.ids.len() - 1) as u32; // prompts are never empty below their shared words
-            for target in &branch.completions {
-                let start = batch.packed.ids.len() as u32;
-                batch.packed.push(Some(prompt), &target.ids[..target.ids.len().saturating_sub(1)]);
-                for (token, (&id, &mask)) in target.ids.iter().zip(target.mask).enumerate() {
+            // by completion: the packed row that predicts each of its tokens
+            let mut rows: Vec<Vec<u32>> = vec![vec![last]; branch.completions.len()];
+            let all: Vec<usize> = (0..branch.completions.len()).collect();
+            hang(&mut batch.packed, prompt, &branch.completions, &all, &mut rows);
+            for (target, rows) in branch.completions.iter().zip(rows) {
+                for (token, ((&id, &mask), row)) in target.ids.iter().zip(target.mask).zip(rows).enumerate() {
                     if mask == 1 {
-                        let hidden = if token == 0 { last } else { start + token as u32 - 1 };
-                        batch.rows.push(Row { hidden, id, completion, token });
+                        let scored = *scored.entry((row, id)).or_insert_with(|| {
+                            batch.scored.push((row, id));
+                            batch.scored.len() - 1
+                        });
+                        batch.rows.push(Row { scored, id, completion, token });
                     }
                 }
                 completion += 1;
@@ -72,13 +84,36 @@ impl Batch {
     }
 }
 
-/// Splits branches into micro-batches of about `budget` packed tokens, never splitting a branch: (branches, first completion). Words
-/// that all prompts share count once a micro-batch, as they are encoded.
+/// Hangs the completions `same`, which agree up to the end of `parent`, below it; `rows` grows by where each of their tokens lies.
+fn hang(packed: &mut Packed, parent: usize, completions: &[Target], same: &[usize], rows: &mut [Vec<u32>]) {
+    // a completion has as many rows as it has tokens there, and one for its prompt; its last token is not read
+    let rest = |i: usize, rows: &[Vec<u32>]| &completions[i].ids[rows[i].len() - 1..completions[i].ids.len().saturating_sub(1)];
+    let mut left: Vec<usize> = same.iter().copied().filter(|&i| !rest(i, rows).is_empty()).collect();
+    while let Some(&first) = left.first() {
+        let next = rest(first, rows)[0];
+        let (same, others): (Vec<usize>, Vec<usize>) = left.into_iter().partition(|&i| rest(i, rows)[0] == next);
+        let words = same.iter().map(|&i| rest(i, rows)).max_by_key(|words| words.len()).unwrap_or_default();
+        // up to where two of them go on differently; one may end before
+        let agrees = |n: usize| same.iter().all(|&i| rest(i, rows).get(n).is_none_or(|id| *id == words[n]));
+        let shared = (1..words.len()).take_while(|&n| agrees(n)).count() + 1;
+        let start = packed.ids.len() as u32;
+        let segment = packed.push(Some(parent), &words[..shared]);
+        for &i in &same {
+            let mine = rest(i, rows).len().min(shared) as u32;
+            rows[i].extend(start..start + mine);
+        }
+        hang(packed, segment, completions, &same, rows);
+        left = others;
+    }
+}
+
+/// Splits branches into micro-batches of about `budget` packed tokens, never splitting a branch: (branches, first completion). Tokens
+/// count as often as they are encoded: words that all prompts share once a micro-batch.
 pub fn micro_batches<'a, 'b>(branches: &'b [Branch<'a>], budget: usize) -> Vec<(&'b [Branch<'a>], usize)> {
     let shared = common_prefix(&branches.iter().map(|b| b.prompt).collect::<Vec<_>>());
     let (mut out, mut start, mut tokens, mut completion, mut first) = (Vec::new(), 0, shared, 0, 0);
     for (i, b) in branches.iter().enumerate() {
-        let size = b.prompt.len() - shared + b.completions.iter().map(|c| c.ids.len()).sum::<usize>();
+        let size = Batch::new(std::slice::from_ref(b), 0).packed.ids.len() - shared;
         if i > start && tokens + size > budget {
             out.push((&branches[start..i], first));
             (start, tokens, first) = (i, shared, completion);
@@ -99,15 +134,34 @@ mod tests {
     #[test]
     fn shared_words_take_room_once_in_a_micro_batch() {
         let prompts: Vec<Vec<u32>> = (0..7).map(|i| [&[1; 90][..], &[2 + i; 10]].concat()).collect();
-        let (ids, mask) = ([5; 5], [1; 5]);
-        let branch = |prompt| Branch { prompt, completions: vec![Target { ids: &ids, mask: &mask }; 2] };
+        let (ids, mask) = ([[5; 5], [6; 5]], [1; 5]);
+        let branch = |prompt| Branch { prompt, completions: ids.iter().map(|ids| Target { ids, mask: &mask }).collect() };
         let branches: Vec<Branch> = prompts.iter().map(|p| branch(p.as_slice())).collect();
-        // 90 + 3 * (10 + 2 * 5) fit into 150
+        // 90 + 3 * (10 + 2 * 4) fit into 150
         let split = micro_batches(&branches, 150);
         assert_eq!(split.iter().map(|(b, first)| (b.len(), *first)).collect::<Vec<_>>(), [(3, 0), (3, 6), (1, 12)]);
         // a completion's last token is predicted, never read; two prompts or more share their root
         assert_eq!(split.iter().map(|(b, first)| Batch::new(b, *first).packed.ids.len()).collect::<Vec<_>>(), [144, 144, 108]);
+        assert_eq!(micro_batches(&branches, 143).len(), 4, "144 do not fit into 143");
         assert_eq!(micro_batches(&branches, 1).len(), 7, "a branch is never divided");
         assert!(micro_batches(&[], 150).is_empty());
+    }
+
+    #[test]
+    fn what_completions_begin_with_is_read_once_and_the_same_token_at_the_same_place_scored_once() {
+        let words: [&[u32]; 6] = [&[1, 2, 3, 4], &[1, 2, 3, 5], &[1, 2, 6], &[1, 2, 3, 4], &[7], &[1, 2]];
+        let mask = [1; 4];
+        let completions = words.iter().map(|ids| Target { ids, mask: &mask[..ids.len()] }).collect();
+        let batch = Batch::new(&[Branch { prompt: &[8, 9], completions }], 10);
+        // one segment: the sixth reads only its 1, the third only 1 and 2
+        assert_eq!(batch.packed.segments.len(), 2);
+        assert_eq!(batch.packed.ids, [8, 9, 1, 2, 3]);
+        assert_eq!(batch.packed.positions, [0, 1, 2, 3, 4]);
+        // (row, token): after 9 come 1 and 7; after 1 comes 2; after 2 come 3 and 6; after 3 come 4 and 5
+        assert_eq!(batch.scored, [(1, 1), (2, 2), (3, 3), (4, 4), (4, 5), (3, 6), (1, 7)]);
+        let rows: Vec<(usize, u32, usize, usize)> = batch.rows.iter().map(|r| (r.scored, r.id, r.completion, r.token)).collect();
+        assert_eq!(rows[4..8], [(0, 1, 11, 0), (1, 2, 11, 1), (2, 3, 11, 2), (4, 5, 11, 3)]);
+        assert_eq!(rows[8..11], [(0, 1, 12, 0), (1, 2, 12, 1), (5, 6, 12, 2)]);
+        assert_eq!(rows[15..], [(6, 7, 14, 0), (0, 1, 15, 0), (1, 2, 15, 1)]);
     }
 }

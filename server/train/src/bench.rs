@@ -78,7 +78,7 @@ impl<'a> Bench<'a> {
         let mut decoder = Decoder::new(self.model, Some(&self.adapter), prompts, prompts.len() * g, longest, sampling, &[])?;
         for i in 0..prompts.len() {
             for j in 0..g {
-                decoder.fork(i, rng::at(Use::Rollout, c.seed, self.steps, i as u32, j as u32), longest)?;
+                decoder.fork(i, rng::at(Use::Rollout, c.seed, self.steps, i as u32, j as u32), longest);
             }
         }
         times.prefill = start.elapsed().as_secs_f64();
@@ -109,7 +109,7 @@ impl<'a> Bench<'a> {
             scored.iter().map(one).collect()
         })?;
         [times.forward, times.backward] = found.seconds;
-        times.update_flops = update_flops(&self.model.config, c.lora_rank, found.tokens, times.tokens);
+        times.update_flops = update_flops(&self.model.config, c.lora_rank, found.tokens, found.scored);
 
         let clock = Instant::now();
         let mut tensors = found.tensors;
@@ -125,7 +125,7 @@ impl<'a> Bench<'a> {
         let sampling = Sampling::Temperature(self.config.temperature);
         let mut decoder = Decoder::new(self.model, Some(&self.adapter), &[prompt], rows, tokens, sampling, &[])?;
         for j in 0..rows {
-            decoder.fork(0, rng::at(Use::Rollout, self.config.seed, 0, 0, j as u32), tokens)?;
+            decoder.fork(0, rng::at(Use::Rollout, self.config.seed, 0, 0, j as u32), tokens);
         }
         let clock = Instant::now();
         decoder.finish(|_| true)?;

@@ -50,7 +50,7 @@ pub fn evaluate(
         let longest = room(policy, &chunk.iter().collect::<Vec<_>>(), turn, tools);
         let mut decoder = Decoder::new(&policy.model, adapter, &prompts, chunk.len(), longest, Sampling::Greedy, &policy.eos)?;
         for i in 0..chunk.len() {
-            decoder.fork(i, crate::rng::at(crate::rng::Use::Rollout, 0, 0, 0, 0), longest)?;
+            decoder.fork(i, crate::rng::at(crate::rng::Use::Rollout, 0, 0, 0, 0), longest);
         }
         let done = predictions.len();
         let problems: Vec<&Problem> = chunk.iter().map(|p| &p.problem).collect();

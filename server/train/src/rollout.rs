@@ -33,7 +33,7 @@ pub fn sample(
     let mut decoder = Decoder::new(&policy.model, Some(adapter), &prompts, problems.len() * g, longest, sampling, &policy.eos)?;
     for i in 0..problems.len() {
         for j in 0..g {
-            decoder.fork(i, rng::at(Use::Rollout, config.seed, step as u64, (slot + i) as u32, j as u32), longest)?;
+            decoder.fork(i, rng::at(Use::Rollout, config.seed, step as u64, (slot + i) as u32, j as u32), longest);
         }
     }
     let rows: Vec<&Problem> = problems.iter().flat_map(|p| std::iter::repeat_n(&p.problem, g)).collect();

@@ -32,6 +32,8 @@ pub struct Gradients {
     pub tensors: Vec<Vec<f32>>,
     /// Packed tokens that were read and differentiated.
     pub tokens: usize,
+    /// Distinct (context, token) pairs that were scored.
+    pub scored: usize,
     /// Seconds of the passes up to the last block (reference pass included), and of head and backward.
     pub seconds: [f64; 2],
 }
@@ -56,22 +58,26 @@ pub fn gradients(
         let reference = if reference { Some(logprobs(model, None, &batch, temperature)?) } else { None };
         let pass = model.forward(Some(adapter), &batch.packed)?;
         sum.tokens += batch.packed.ids.len();
+        sum.scored += batch.scored.len();
         sum.seconds[0] += clock.elapsed().as_secs_f64();
         let clock = Instant::now();
         let (at, targets) = gather(&batch, model.device())?;
+        let mut rows_of = vec![Vec::new(); batch.scored.len()];
+        batch.rows.iter().enumerate().for_each(|(i, row)| rows_of[row.scored].push(i));
         let hidden = pass.hidden.index_select(&at, 0)?; // [rows, E]
         let normed = model.final_norm(&hidden)?;
-        let (_, d_normed) = head_backward(&normed, model.head(), &targets, temperature, |from, rows| {
-            let scored: Vec<Scored> = rows
-                .iter()
-                .enumerate()
-                .map(|(i, &policy)| Scored {
-                    row: batch.rows[from + i],
-                    policy,
-                    reference: reference.as_ref().map(|r| r[from + i].logprob),
-                })
-                .collect();
-            coefficients(&scored)
+        let (_, d_normed) = head_backward(&normed, model.head(), &targets, temperature, |from, found| {
+            let of = |i: &usize| Scored {
+                row: batch.rows[*i],
+                policy: found[batch.rows[*i].scored - from],
+                reference: reference.as_ref().map(|r| r[*i].logprob),
+            };
+            let rows: Vec<usize> = rows_of[from..from + found.len()].concat();
+            let mut sums = vec![0.0; found.len()];
+            for (i, coefficient) in rows.iter().zip(coefficients(&rows.iter().map(of).collect::<Vec<_>>())) {
+                sums[batch.rows[*i].scored - from] += coefficient;
+            }
+            sums
         })?;
         let d_rows = model.final_norm_backward(&d_normed, &hidden)?;
         let d_hidden = pass.hidden.zeros_like()?.index_add(&at, &d_rows, 0)?;
@@ -81,14 +87,15 @@ pub fn gradients(
     Ok(sum)
 }
 
-/// Logprob and entropy of every scored token of `batch`; adapter none = the reference.
+/// Logprob and entropy of each of the batch's rows; adapter none = the reference.
 pub fn logprobs(model: &Transformer, adapter: Option<&Adapter>, batch: &Batch, temperature: f64) -> Result<Vec<HeadRow>> {
     let (at, targets) = gather(batch, model.device())?;
     let hidden = model.hidden(adapter, &batch.packed)?.index_select(&at, 0)?;
-    Ok(head(&model.final_norm(&hidden)?, model.head(), &targets, temperature)?)
+    let found = head(&model.final_norm(&hidden)?, model.head(), &targets, temperature)?;
+    Ok(batch.rows.iter().map(|row| found[row.scored]).collect())
 }
 
 fn gather(batch: &Batch, device: &candle_core::Device) -> Result<(Tensor, Vec<u32>)> {
-    let at: Vec<u32> = batch.rows.iter().map(|r| r.hidden).collect();
-    Ok((Tensor::new(at, device)?, batch.rows.iter().map(|r| r.id).collect()))
+    let (at, targets): (Vec<u32>, Vec<u32>) = batch.scored.iter().copied().unzip();
+    Ok((Tensor::new(at, device)?, targets))
 }

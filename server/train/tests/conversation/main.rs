@@ -82,7 +82,7 @@ fn results_are_appended_as_masked_tokens_and_the_conversation_goes_on() {
     let sampled = |longest: usize| {
         let mut decoder = Decoder::new(&policy.model, None, &[&prompt], 2, longest, Sampling::Temperature(1.0), &policy.eos).unwrap();
         for j in 0..2 {
-            let row = decoder.fork(0, at(Use::Rollout, 3, 0, 0, j), longest).unwrap();
+            let row = decoder.fork(0, at(Use::Rollout, 3, 0, 0, j), longest);
             decoder.force(row, &call);
         }
         drive(&policy, decoder, &[&problem; 2], 40, &ToolUse::default(), &mut StepCache::default(), |_| true).unwrap().unwrap()
@@ -117,7 +117,7 @@ fn the_stored_tokens_are_the_shown_turns_whatever_is_sampled() {
     let decoder = || {
         let mut decoder = Decoder::new(&policy.model, None, &[&prompt], 4, longest, Sampling::Temperature(1.0), &policy.eos).unwrap();
         for j in 0..4 {
-            decoder.fork(0, at(Use::Rollout, 3, 0, 0, j), longest).unwrap();
+            decoder.fork(0, at(Use::Rollout, 3, 0, 0, j), longest);
         }
         decoder
     };
@@ -156,7 +156,7 @@ fn a_single_turn_has_no_longer_cache_and_the_tokens_of_a_plain_decoder() {
         let sampling = Sampling::Temperature(1.0);
         let mut decoder = Decoder::new(&policy.model, None, &[&plain.ids], 3, 50, sampling, &policy.eos).unwrap();
         for j in 0..3 {
-            decoder.fork(0, at(Use::Rollout, 5, 1, 2, j), 50).unwrap();
+            decoder.fork(0, at(Use::Rollout, 5, 1, 2, j), 50);
         }
         decoder
     };

@@ -94,7 +94,7 @@ fn gradients_equal_finite_differences_in_f64() {
     let objective = |adapter: &Adapter| -> f64 {
         // logprobs come back as f32; the difference quotient needs more, so the exact sum is taken from f64 logits
         let hidden = model.hidden(Some(adapter), &batch.packed).unwrap();
-        let at = Tensor::new(batch.rows.iter().map(|r| r.hidden).collect::<Vec<_>>(), &Device::Cpu).unwrap();
+        let at = Tensor::new(batch.rows.iter().map(|r| batch.scored[r.scored].0).collect::<Vec<_>>(), &Device::Cpu).unwrap();
         let logits = model.final_norm(&hidden.index_select(&at, 0).unwrap()).unwrap().matmul(model.head().full().unwrap().1).unwrap();
         let max = logits.max_keepdim(1).unwrap();
         let lse = (logits.broadcast_sub(&max).unwrap().exp().unwrap().sum_keepdim(1).unwrap().log().unwrap() + max).unwrap();

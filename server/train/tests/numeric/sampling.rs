@@ -15,7 +15,7 @@ pub fn sample(model: &Transformer, adapter: &Adapter, prompts: &[Vec<u32>], rows
     let mut d = Decoder::new(model, Some(adapter), &ids, ids.len() * rows, longest, Sampling::Temperature(0.8), eos).unwrap();
     for p in 0..prompts.len() {
         for r in 0..rows {
-            d.fork(p, at(Use::Rollout, 0, 1, p as u32, r as u32), longest).unwrap();
+            d.fork(p, at(Use::Rollout, 0, 1, p as u32, r as u32), longest);
         }
     }
     d.finish(|_| true).unwrap().unwrap()
@@ -80,8 +80,8 @@ fn forced_tokens_are_read_by_the_model_and_masked() {
     let adapter = Adapter::random(&base.config, 2, 4.0, 1, DType::F32, 0.2).unwrap();
     let p = prompts(&base, &["a"]);
     let mut d = Decoder::new(&model, Some(&adapter), &[&p[0]], 2, 12, Sampling::Temperature(0.8), &[]).unwrap();
-    let row = d.fork(0, at(Use::Rollout, 0, 1, 0, 0), 12).unwrap();
-    let other = d.fork(0, at(Use::Rollout, 0, 1, 0, 1), 12).unwrap();
+    let row = d.fork(0, at(Use::Rollout, 0, 1, 0, 0), 12);
+    let other = d.fork(0, at(Use::Rollout, 0, 1, 0, 1), 12);
     for _ in 0..3 {
         d.step().unwrap();
     }
