@@ -2,7 +2,7 @@
 //!
 //! A segment sees itself causally and its ancestors whole. The words all prompts share are a root, prompts are its
 //! children, completions theirs: prompt tokens are encoded once per group, shared words once per batch, and every gradient
-//! is exact (Prefix Grouper, arXiv 2506.05433).
+//! is exact (Prefix Grouper, arXiv 2506.05433). A forest may hang below another one that was read in a pass of its own.
 
 use whetstone_kernels::Span;
 
@@ -22,6 +22,8 @@ pub struct Segment {
 /// The forest and its packed tokens.
 #[derive(Debug, Clone, Default)]
 pub struct Packed {
+    /// Rows of another pass that come before every text here, and are seen whole; 0 = none.
+    pub above: usize,
     /// Token ids. [T]
     pub ids: Vec<u32>,
     /// Position ids, restarted after each parent. [T]
@@ -33,16 +35,16 @@ pub struct Packed {
 impl Packed {
     /// Appends a segment and returns its index. An empty segment is allowed and takes no row.
     pub fn push(&mut self, parent: Option<usize>, ids: &[u32]) -> usize {
-        let depth = parent.map_or(0, |p| self.segments[p].depth + self.segments[p].len);
+        let depth = parent.map_or(self.above, |p| self.segments[p].depth + self.segments[p].len);
         self.segments.push(Segment { parent, start: self.ids.len(), len: ids.len(), depth });
         self.ids.extend_from_slice(ids);
         self.positions.extend((depth..depth + ids.len()).map(|p| p as u32));
         self.segments.len() - 1
     }
 
-    /// Who sees what.
+    /// Who sees what. Rows of keys are those above, then the ones here.
     pub fn spans(&self) -> Vec<Span> {
-        let range = |s: Segment| s.start..s.start + s.len;
+        let range = |s: Segment| self.above + s.start..self.above + s.start + s.len;
         self.segments
             .iter()
             .filter(|s| s.len > 0)
@@ -55,8 +57,11 @@ impl Packed {
                     }
                     at = self.segments[p].parent;
                 }
+                if self.above > 0 {
+                    keys.push(0..self.above);
+                }
                 keys.reverse();
-                Span { query: range(*s), keys }
+                Span { query: s.start..s.start + s.len, keys }
             })
             .collect()
     }
@@ -89,6 +94,15 @@ mod tests {
         assert_eq!(spans.len(), 4);
         assert_eq!(spans[2], Span { query: 3..5, keys: vec![0..2, 2..3, 3..5] });
         assert_eq!(spans[3], Span { query: 5..6, keys: vec![0..2, 2..3, 5..6] });
+    }
+
+    #[test]
+    fn a_forest_below_another_sees_it_whole_and_counts_positions_on() {
+        let mut p = Packed { above: 4, ..Packed::default() };
+        let prompt = p.push(None, &[1, 2]);
+        p.push(Some(prompt), &[3]);
+        assert_eq!(p.positions, [4, 5, 6]);
+        assert_eq!(p.spans(), [Span { query: 0..2, keys: vec![0..4, 4..6] }, Span { query: 2..3, keys: vec![0..4, 4..6, 6..7] }]);
     }
 
     #[test]

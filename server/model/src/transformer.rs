@@ -58,8 +58,21 @@ enum Kept {
     Input(Tensor), // [T, E]
 }
 
-/// One layer's buffers and what of the pass goes there.
-type Stored<'a> = (&'a (Tensor, Tensor), &'a [Move]);
+/// Whose keys and values a block's queries see, besides what goes through it.
+enum Context<'a> {
+    /// No others.
+    Alone,
+    /// One layer's buffers, and what of the pass goes there.
+    Cache(&'a (Tensor, Tensor), &'a [Move]),
+    /// Those of a pass above.
+    Below(&'a (Tensor, Tensor)),
+}
+
+impl<'a> Context<'a> {
+    fn of(above: Option<&'a Pass>, layer: usize) -> Self {
+        above.map_or(Self::Alone, |pass| Self::Below(&pass.keys[layer]))
+    }
+}
 
 /// A forward pass that can be differentiated.
 pub struct Pass {
@@ -69,10 +82,22 @@ pub struct Pass {
     spans: Vec<Span>,
     adapted: Adapted,
     kept: Vec<Kept>,
+    /// Keys and values by layer, of a pass that is itself below none. [T, K, D]
+    keys: Vec<(Tensor, Tensor)>,
 }
+
+/// Gradients at keys and values, (dk, dv) by layer. [T, K, D]
+pub type KeyGradients = Vec<(Tensor, Tensor)>;
 
 /// Gradients of an adapter: (dA, dB) by layer and module, as [`Adapter::pairs`].
 pub type AdapterGradients = Vec<[(Tensor, Tensor); 7]>;
+
+/// Gradients of one block: at its input, of its adapter, and at the keys and values of the pass above.
+struct BlockGradients {
+    dx: Option<Tensor>, // [T, E]
+    adapter: [(Tensor, Tensor); 7],
+    above: Option<(Tensor, Tensor)>,
+}
 
 /// A base model's weights, ready to run.
 pub struct Transformer {
@@ -171,17 +196,21 @@ impl Transformer {
         Ok(rms_norm_backward(g, hidden, &self.norm, self.config.rms_norm_eps, &g.zeros_like()?)?)
     }
 
-    /// Reads the packed tokens and keeps what [`Transformer::backward`] wants. None = adapter off.
-    pub fn forward(&self, adapter: Option<&Adapter>, packed: &Packed) -> Result<Pass> {
+    /// Reads the packed tokens and keeps what [`Transformer::backward`] wants. None = adapter off. `above` is the pass that read the
+    /// rows above; it is below none itself.
+    pub fn forward(&self, adapter: Option<&Adapter>, packed: &Packed, above: Option<&Pass>) -> Result<Pass> {
         let (spans, adapted) = (packed.spans(), self.adapt(adapter)?);
         let mut x = self.embed_rows(&packed.ids)?;
-        let mut kept = Vec::with_capacity(self.blocks.len());
-        for (block, parts) in self.blocks.iter().zip(&adapted.0) {
-            let (y, saved) = self.block(block, parts, &x, &packed.positions, &spans, None)?;
+        let (mut kept, mut keys) = (Vec::with_capacity(self.blocks.len()), Vec::new());
+        for (i, (block, parts)) in self.blocks.iter().zip(&adapted.0).enumerate() {
+            let (y, saved) = self.block(block, parts, &x, &packed.positions, &spans, &Context::of(above, i))?;
+            if above.is_none() {
+                keys.push((saved.k.clone(), saved.v.clone()));
+            }
             kept.push(if packed.ids.len() > self.most_kept { Kept::Input(x) } else { Kept::All(Box::new(saved)) });
             x = y;
         }
-        Ok(Pass { hidden: x, positions: packed.positions.clone(), spans, adapted, kept })
+        Ok(Pass { hidden: x, positions: packed.positions.clone(), spans, adapted, kept, keys })
     }
 
     /// Reads the packed tokens and keeps nothing: hidden rows [T, E] before the final norm.
@@ -189,7 +218,7 @@ impl Transformer {
         let spans = packed.spans();
         let mut x = self.embed_rows(&packed.ids)?;
         for (block, parts) in self.blocks.iter().zip(&self.adapt(adapter)?.0) {
-            x = self.block(block, parts, &x, &packed.positions, &spans, None)?.0;
+            x = self.block(block, parts, &x, &packed.positions, &spans, &Context::Alone)?.0;
         }
         Ok(x)
     }
@@ -199,7 +228,7 @@ impl Transformer {
         let plan = cache.append(entries)?;
         let mut x = self.embed_rows(&plan.ids)?;
         for ((block, parts), layer) in self.blocks.iter().zip(&adapted.0).zip(&cache.layers) {
-            x = self.block(block, parts, &x, &plan.positions, &plan.spans, Some((layer, plan.moves.as_slice())))?.0;
+            x = self.block(block, parts, &x, &plan.positions, &plan.spans, &Context::Cache(layer, &plan.moves))?.0;
         }
         if plan.last.len() == plan.ids.len() {
             return Ok(x);
@@ -231,7 +260,7 @@ impl Transformer {
         Ok(Adapted(adapter.pairs.iter().map(arrange).collect::<Result<_>>()?))
     }
 
-    /// y = m + mlp(norm m), m = x + attention(norm x). With a cache, k and v go there and the spans speak of its rows.
+    /// y = m + mlp(norm m), m = x + attention(norm x). With a cache, k and v go there; spans speak of the rows of all keys.
     fn block(
         &self,
         w: &Block,
@@ -239,19 +268,23 @@ impl Transformer {
         x: &Tensor, // [T, E]
         positions: &[u32],
         spans: &[Span],
-        cache: Option<Stored>,
+        context: &Context,
     ) -> Result<(Tensor, Saved)> {
         let (c, eps) = (&self.config, self.config.rms_norm_eps);
         let t = x.dim(0)?;
         let normed = rms_norm(x, &w.input_norm, eps)?;
         let (qkv, u_qkv) = lora_linear(&normed, &w.qkv, w.qkv_bias.as_ref().map_or(Onto::Zero, Onto::Bias), &parts.qkv)?;
         let (q, mut k, mut v) = split_rope(&qkv, positions, &self.rope, c.num_heads, c.num_kv_heads)?;
-        if let Some(((all_k, all_v), moves)) = cache {
-            for &(from, n, to) in moves {
-                all_k.slice_set(&k.narrow(0, from, n)?, 0, to)?;
-                all_v.slice_set(&v.narrow(0, from, n)?, 0, to)?;
+        match context {
+            Context::Alone => {}
+            Context::Cache((all_k, all_v), moves) => {
+                for &(from, n, to) in *moves {
+                    all_k.slice_set(&k.narrow(0, from, n)?, 0, to)?;
+                    all_v.slice_set(&v.narrow(0, from, n)?, 0, to)?;
+                }
+                (k, v) = (all_k.clone(), all_v.clone());
             }
-            (k, v) = (all_k.clone(), all_v.clone());
+            Context::Below((above_k, above_v)) => (k, v) = (Tensor::cat(&[above_k, &k], 0)?, Tensor::cat(&[above_v, &v], 0)?),
         }
         let (o, lse) = attention(&q, &k, &v, spans)?;
         let (middle, u_o) = lora_linear(&o.reshape((t, c.q_rows()))?, &w.o, Onto::Residual(x), &parts.o)?;
@@ -260,28 +293,39 @@ impl Transformer {
         Ok((y, Saved { x: x.clone(), q, k, v, o, lse, middle, gate_up, us: [u_qkv, u_o, u_gate_up, u_down] }))
     }
 
-    /// Gradients of the adapter given the gradient at `pass.hidden`. The frozen weights get none, nor do the embeddings.
-    pub fn backward(&self, mut pass: Pass, d_hidden: &Tensor) -> Result<AdapterGradients> {
+    /// Gradients of the adapter given the gradient at `pass.hidden`, and those at the keys and values of `above`, the pass that this
+    /// one is below. `below` is what passes below this one found of its own. The frozen weights get none, nor do the embeddings.
+    pub fn backward(
+        &self,
+        mut pass: Pass,
+        d_hidden: &Tensor,
+        above: Option<&Pass>,
+        below: Option<&KeyGradients>,
+    ) -> Result<(AdapterGradients, KeyGradients)> {
         let mut dy = d_hidden.clone();
-        let mut gradients = Vec::with_capacity(self.blocks.len());
+        let (mut gradients, mut upward) = (Vec::with_capacity(self.blocks.len()), Vec::new());
         for (i, block) in self.blocks.iter().enumerate().rev() {
+            let context = Context::of(above, i);
             let saved = match pass.kept.pop() {
                 Some(Kept::All(saved)) => saved,
-                Some(Kept::Input(x)) => Box::new(self.block(block, &pass.adapted.0[i], &x, &pass.positions, &pass.spans, None)?.1),
+                Some(Kept::Input(x)) => Box::new(self.block(block, &pass.adapted.0[i], &x, &pass.positions, &pass.spans, &context)?.1),
                 None => return Err(ModelError::Generation("the pass holds fewer blocks than the model".into())),
             };
-            let (dx, g) = self.block_backward(block, &pass.adapted.0[i], &dy, &saved, &pass.positions, &pass.spans, i > 0)?;
-            gradients.push(g);
-            match dx {
+            let below = below.map(|all| &all[i]);
+            let found = self.block_backward(block, &pass.adapted.0[i], &dy, &saved, &pass.positions, &pass.spans, below, i > 0)?;
+            gradients.push(found.adapter);
+            upward.extend(found.above);
+            match found.dx {
                 Some(dx) => dy = dx,
                 None => break,
             }
         }
         gradients.reverse();
-        Ok(gradients)
+        upward.reverse();
+        Ok((gradients, upward))
     }
 
-    #[expect(clippy::too_many_arguments, clippy::type_complexity, reason = "the mirror of `block`")]
+    #[expect(clippy::too_many_arguments, reason = "the mirror of `block`")]
     fn block_backward(
         &self,
         w: &Block,
@@ -290,8 +334,9 @@ impl Transformer {
         s: &Saved,
         positions: &[u32],
         spans: &[Span],
+        below: Option<&(Tensor, Tensor)>,
         want_dx: bool,
-    ) -> Result<(Option<Tensor>, [(Tensor, Tensor); 7])> {
+    ) -> Result<BlockGradients> {
         let eps = self.config.rms_norm_eps;
         let needed = || ModelError::Generation("a needed input gradient was not computed".into());
         let t = dy.dim(0)?;
@@ -303,13 +348,21 @@ impl Transformer {
         let flat = s.o.reshape((t, self.config.q_rows()))?;
         let (d_o, o) = lora_linear_backward(&d_middle, &flat, &w.o, &parts.o, &s.us[1], true)?;
         let d_o = d_o.ok_or_else(needed)?.reshape(s.o.dims())?;
-        let (dq, dk, dv) = attention_backward(&d_o, &s.q, &s.k, &s.v, &s.o, &s.lse, spans)?;
+        let (dq, mut dk, mut dv) = attention_backward(&d_o, &s.q, &s.k, &s.v, &s.o, &s.lse, spans)?;
+        let mut above = None;
+        if let Some(n @ 1..) = dk.dim(0)?.checked_sub(t) {
+            above = Some((dk.narrow(0, 0, n)?, dv.narrow(0, 0, n)?));
+            (dk, dv) = (dk.narrow(0, n, t)?, dv.narrow(0, n, t)?);
+        }
+        if let Some((k, v)) = below {
+            (dk, dv) = ((dk + k)?, (dv + v)?);
+        }
         let d_qkv = join_rope_backward(&dq, &dk, &dv, positions, &self.rope)?;
         let normed = rms_norm(&s.x, &w.input_norm, eps)?;
         let (dn, qkv) = lora_linear_backward(&d_qkv, &normed, &w.qkv, &parts.qkv, &s.us[0], want_dx)?;
         let dx = dn.map(|dn| rms_norm_backward(&dn, &s.x, &w.input_norm, eps, &d_middle)).transpose()?;
         let all: Vec<(Tensor, Tensor)> = [qkv, o, gate_up, down].into_iter().flatten().collect();
-        let all = all.try_into().map_err(|_| ModelError::Generation("a block has other than seven adapted linears".into()))?;
-        Ok((dx, all))
+        let adapter = all.try_into().map_err(|_| ModelError::Generation("a block has other than seven adapted linears".into()))?;
+        Ok(BlockGradients { dx, adapter, above })
     }
 }

@@ -52,12 +52,12 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Packs branches; `first` is the number of the first completion.
-    pub fn new(branches: &[Branch], first: usize) -> Self {
-        let prompts: Vec<&[u32]> = branches.iter().map(|b| b.prompt).collect();
-        let shared = common_prefix(&prompts);
-        let mut batch = Self::default();
-        let root = (shared > 0).then(|| batch.packed.push(None, &prompts[0][..shared]));
+    /// Packs branches; `first` is the number of the first completion. The first `above` tokens of the prompts are the same in all, and
+    /// another pass reads them.
+    pub fn new(branches: &[Branch], first: usize, above: usize) -> Self {
+        let shared = shared_words(branches).max(above);
+        let mut batch = Self { packed: Packed { above, ..Packed::default() }, ..Self::default() };
+        let root = (shared > above).then(|| batch.packed.push(None, &branches[0].prompt[above..shared]));
         let mut completion = first;
         let mut scored = HashMap::new();
         for branch in branches {
@@ -107,13 +107,18 @@ fn hang(packed: &mut Packed, parent: usize, completions: &[Target], same: &[usiz
     }
 }
 
+/// Tokens that the prompts of all branches begin with; 0 where there is one branch only.
+pub fn shared_words(branches: &[Branch]) -> usize {
+    common_prefix(&branches.iter().map(|b| b.prompt).collect::<Vec<_>>())
+}
+
 /// Splits branches into micro-batches of about `budget` packed tokens, never splitting a branch: (branches, first completion). Tokens
-/// count as often as they are encoded: words that all prompts share once a micro-batch.
+/// count as often as they are encoded, and words that all prompts share in every micro-batch, which sees them all.
 pub fn micro_batches<'a, 'b>(branches: &'b [Branch<'a>], budget: usize) -> Vec<(&'b [Branch<'a>], usize)> {
-    let shared = common_prefix(&branches.iter().map(|b| b.prompt).collect::<Vec<_>>());
+    let shared = shared_words(branches);
     let (mut out, mut start, mut tokens, mut completion, mut first) = (Vec::new(), 0, shared, 0, 0);
     for (i, b) in branches.iter().enumerate() {
-        let size = Batch::new(std::slice::from_ref(b), 0).packed.ids.len() - shared;
+        let size = Batch::new(std::slice::from_ref(b), 0, shared).packed.ids.len();
         if i > start && tokens + size > budget {
             out.push((&branches[start..i], first));
             (start, tokens, first) = (i, shared, completion);
@@ -141,7 +146,8 @@ mod tests {
         let split = micro_batches(&branches, 150);
         assert_eq!(split.iter().map(|(b, first)| (b.len(), *first)).collect::<Vec<_>>(), [(3, 0), (3, 6), (1, 12)]);
         // a completion's last token is predicted, never read; two prompts or more share their root
-        assert_eq!(split.iter().map(|(b, first)| Batch::new(b, *first).packed.ids.len()).collect::<Vec<_>>(), [144, 144, 108]);
+        assert_eq!(split.iter().map(|(b, first)| Batch::new(b, *first, 0).packed.ids.len()).collect::<Vec<_>>(), [144, 144, 108]);
+        assert_eq!(split.iter().map(|(b, first)| Batch::new(b, *first, 90).packed.ids.len()).collect::<Vec<_>>(), [54, 54, 18]);
         assert_eq!(micro_batches(&branches, 143).len(), 4, "144 do not fit into 143");
         assert_eq!(micro_batches(&branches, 1).len(), 7, "a branch is never divided");
         assert!(micro_batches(&[], 150).is_empty());
@@ -152,7 +158,7 @@ mod tests {
         let words: [&[u32]; 6] = [&[1, 2, 3, 4], &[1, 2, 3, 5], &[1, 2, 6], &[1, 2, 3, 4], &[7], &[1, 2]];
         let mask = [1; 4];
         let completions = words.iter().map(|ids| Target { ids, mask: &mask[..ids.len()] }).collect();
-        let batch = Batch::new(&[Branch { prompt: &[8, 9], completions }], 10);
+        let batch = Batch::new(&[Branch { prompt: &[8, 9], completions }], 10, 0);
         // one segment: the sixth reads only its 1, the third only 1 and 2
         assert_eq!(batch.packed.segments.len(), 2);
         assert_eq!(batch.packed.ids, [8, 9, 1, 2, 3]);

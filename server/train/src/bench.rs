@@ -21,7 +21,7 @@ use crate::error::Result;
 use crate::loss::{LossConfig, token_loss};
 use crate::optimizer::{AdamW, clip};
 use crate::rng::{self, Use};
-use crate::step::gradients;
+use crate::step::{TOKENS_PER_MICRO_BATCH, gradients};
 use crate::worker::resolve_compute;
 
 /// Seconds of one step by phase, and what they bought.
@@ -100,7 +100,7 @@ impl<'a> Bench<'a> {
             .zip(completions.chunks(g))
             .map(|(&prompt, group)| Branch { prompt, completions: group.iter().map(|c| Target { ids: &c.ids, mask: &c.mask }).collect() })
             .collect();
-        let found = gradients(self.model, &self.adapter, &branches, c.temperature, false, |scored| {
+        let found = gradients(self.model, &self.adapter, &branches, c.temperature, false, TOKENS_PER_MICRO_BATCH, |scored| {
             times.tokens += scored.len();
             let one = |s: &crate::step::Scored| {
                 let at = s.row.completion;

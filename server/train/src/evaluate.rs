@@ -79,7 +79,7 @@ fn kl_to_base(policy: &Policy, items: &[Prepared], completions: &[Completion]) -
         .zip(completions)
         .map(|(item, c)| Branch { prompt: &item.ids, completions: vec![Target { ids: &c.ids, mask: &c.mask }] })
         .collect();
-    let batch = Batch::new(&branches, 0);
+    let batch = Batch::new(&branches, 0, 0);
     let reference = logprobs(&policy.model, None, &batch, 1.0)?;
     let total: f64 = batch
         .rows

@@ -5,13 +5,14 @@ use std::time::Instant;
 use candle_core::Tensor;
 use whetstone_kernels::{HeadRow, head, head_backward};
 use whetstone_model::adapter::Adapter;
-use whetstone_model::transformer::Transformer;
+use whetstone_model::packed::Packed;
+use whetstone_model::transformer::{KeyGradients, Transformer};
 
-use crate::batch::{Batch, Branch, Row, micro_batches};
+use crate::batch::{Batch, Branch, Row, micro_batches, shared_words};
 use crate::error::Result;
 use crate::optimizer::{accumulate, flatten};
 
-/// Packed tokens of one micro-batch: about 24 kB of kept activations a token and layer at SmolLM2's shape.
+/// Tokens of one micro-batch, shared words included: about 24 kB of kept activations a token and layer at SmolLM2's shape.
 pub const TOKENS_PER_MICRO_BATCH: usize = 1280;
 
 /// A scored token as the loss sees it.
@@ -38,25 +39,47 @@ pub struct Gradients {
     pub seconds: [f64; 2],
 }
 
-/// Gradients of the adapter, given `coefficients`: dL/dlogprob of each scored token. With `reference` a pass with the adapter
-/// off comes first.
+/// Gradients of the adapter, given `coefficients`: dL/dlogprob of each scored token. Words that all prompts share are read and
+/// differentiated once, the rest in micro-batches of about `micro_batch` tokens. With `reference` a pass with the adapter off comes
+/// first.
 pub fn gradients(
     model: &Transformer,
     adapter: &Adapter,
     branches: &[Branch],
     temperature: f64,
     reference: bool,
+    micro_batch: usize,
     mut coefficients: impl FnMut(&[Scored]) -> Vec<f64>,
 ) -> Result<Gradients> {
     let mut sum = Gradients::default();
-    for (branches, first) in micro_batches(branches, TOKENS_PER_MICRO_BATCH) {
-        let batch = Batch::new(branches, first);
-        if batch.rows.is_empty() {
-            continue;
+    let shared = shared_words(branches);
+    let micro_batches = micro_batches(branches, micro_batch).into_iter();
+    let batches: Vec<_> = micro_batches
+        .map(|(branches, first)| (branches, first, Batch::new(branches, first, shared)))
+        .filter(|(_, _, batch)| !batch.rows.is_empty())
+        .collect();
+    if batches.is_empty() {
+        return Ok(sum);
+    }
+    let clock = Instant::now();
+    let above = match branches.first() {
+        Some(branch) if shared > 0 => {
+            let mut packed = Packed::default();
+            packed.push(None, &branch.prompt[..shared]);
+            Some(model.forward(Some(adapter), &packed, None)?)
         }
+        _ => None,
+    };
+    let mut upward = KeyGradients::new();
+    sum.tokens += shared;
+    sum.seconds[0] += clock.elapsed().as_secs_f64();
+    for (branches, first, batch) in batches {
         let clock = Instant::now();
-        let reference = if reference { Some(logprobs(model, None, &batch, temperature)?) } else { None };
-        let pass = model.forward(Some(adapter), &batch.packed)?;
+        let reference = match reference {
+            true => Some(logprobs(model, None, &Batch::new(branches, first, 0), temperature)?), // the same rows
+            false => None,
+        };
+        let pass = model.forward(Some(adapter), &batch.packed, above.as_ref())?;
         sum.tokens += batch.packed.ids.len();
         sum.scored += batch.scored.len();
         sum.seconds[0] += clock.elapsed().as_secs_f64();
@@ -81,13 +104,24 @@ pub fn gradients(
         })?;
         let d_rows = model.final_norm_backward(&d_normed, &hidden)?;
         let d_hidden = pass.hidden.zeros_like()?.index_add(&at, &d_rows, 0)?;
-        accumulate(&mut sum.tensors, flatten(&model.backward(pass, &d_hidden)?)?);
+        let (found, up) = model.backward(pass, &d_hidden, above.as_ref(), None)?;
+        accumulate(&mut sum.tensors, flatten(&found)?);
+        upward = match upward.is_empty() {
+            true => up,
+            false => upward.iter().zip(&up).map(|((k, v), (dk, dv))| Ok(((k + dk)?, (v + dv)?))).collect::<Result<_>>()?,
+        };
+        sum.seconds[1] += clock.elapsed().as_secs_f64();
+    }
+    if let Some(above) = above {
+        let clock = Instant::now();
+        let nothing = above.hidden.zeros_like()?;
+        accumulate(&mut sum.tensors, flatten(&model.backward(above, &nothing, None, Some(&upward))?.0)?);
         sum.seconds[1] += clock.elapsed().as_secs_f64();
     }
     Ok(sum)
 }
 
-/// Logprob and entropy of each of the batch's rows; adapter none = the reference.
+/// Logprob and entropy of each of the batch's rows, of which no part is above; adapter none = the reference.
 pub fn logprobs(model: &Transformer, adapter: Option<&Adapter>, batch: &Batch, temperature: f64) -> Result<Vec<HeadRow>> {
     let (at, targets) = gather(batch, model.device())?;
     let hidden = model.hidden(adapter, &batch.packed)?.index_select(&at, 0)?;

@@ -8,7 +8,7 @@ use crate::batch::{Branch, Target};
 use crate::error::Result;
 use crate::loss::{LossConfig, importance, token_loss};
 use crate::policy::Policy;
-use crate::step::{Gradients, gradients};
+use crate::step::{Gradients, TOKENS_PER_MICRO_BATCH, gradients};
 
 /// What a step's groups come to.
 #[derive(Debug)]
@@ -50,32 +50,33 @@ pub fn update(policy: &Policy, adapter: &Adapter, config: &RunConfig, groups: &[
         branches.push(Branch { prompt: &group.prompt_ids, completions });
     }
     let mut sums = Sums { least_importance: f64::INFINITY, ..Sums::default() };
-    let gradients = gradients(&policy.model, adapter, &branches, config.temperature, config.beta > 0.0, |scored| {
-        scored
-            .iter()
-            .map(|s| {
-                let (i, j) = index[s.row.completion];
-                let rollout = &groups[i].rollouts[j];
-                let (logprob, sampled) = (f64::from(s.policy.logprob), f64::from(rollout.logprobs[s.row.token]));
-                // f32 sums in another order, too, but no further than a rounding of f32
-                let importance = if policy.rounds { importance(logprob, sampled) } else { 1.0 };
-                let t = token_loss(&loss_config, logprob, None, s.reference.map(f64::from), rollout.advantage, importance);
-                let weight = weights[i * g + j];
-                sums.loss += weight * t.loss;
-                sums.kl += t.kl;
-                sums.low += f64::from(u8::from(t.clipped_low));
-                sums.high += f64::from(u8::from(t.clipped_high));
-                let difference = (logprob - sampled).abs();
-                sums.difference += difference;
-                sums.largest = sums.largest.max(difference);
-                sums.importance += importance;
-                sums.least_importance = sums.least_importance.min(importance);
-                sums.most_importance = sums.most_importance.max(importance);
-                sums.tokens += 1.0;
-                weight * t.d_logprob
-            })
-            .collect()
-    })?;
+    let gradients =
+        gradients(&policy.model, adapter, &branches, config.temperature, config.beta > 0.0, TOKENS_PER_MICRO_BATCH, |scored| {
+            scored
+                .iter()
+                .map(|s| {
+                    let (i, j) = index[s.row.completion];
+                    let rollout = &groups[i].rollouts[j];
+                    let (logprob, sampled) = (f64::from(s.policy.logprob), f64::from(rollout.logprobs[s.row.token]));
+                    // f32 sums in another order, too, but no further than a rounding of f32
+                    let importance = if policy.rounds { importance(logprob, sampled) } else { 1.0 };
+                    let t = token_loss(&loss_config, logprob, None, s.reference.map(f64::from), rollout.advantage, importance);
+                    let weight = weights[i * g + j];
+                    sums.loss += weight * t.loss;
+                    sums.kl += t.kl;
+                    sums.low += f64::from(u8::from(t.clipped_low));
+                    sums.high += f64::from(u8::from(t.clipped_high));
+                    let difference = (logprob - sampled).abs();
+                    sums.difference += difference;
+                    sums.largest = sums.largest.max(difference);
+                    sums.importance += importance;
+                    sums.least_importance = sums.least_importance.min(importance);
+                    sums.most_importance = sums.most_importance.max(importance);
+                    sums.tokens += 1.0;
+                    weight * t.d_logprob
+                })
+                .collect()
+        })?;
     let n = sums.tokens.max(1.0);
     let mut metrics = Metrics::from([
         ("loss".into(), sums.loss),

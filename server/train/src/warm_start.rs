@@ -43,7 +43,7 @@ pub fn step(policy: &Policy, adapter: &Adapter, problems: &[&Prepared], tools: &
     let written = |r: &Row| r.mask.iter().filter(|m| **m == 1).count();
     let total = rows.iter().map(written).sum::<usize>().max(1) as f64;
     let mut loss = 0.0;
-    let gradients = gradients(&policy.model, adapter, &branches(&rows), 1.0, false, |scored| {
+    let gradients = gradients(&policy.model, adapter, &branches(&rows), 1.0, false, TOKENS_PER_MICRO_BATCH, |scored| {
         loss -= scored.iter().map(|s| f64::from(s.policy.logprob)).sum::<f64>() / total;
         vec![-1.0 / total; scored.len()]
     })?;
@@ -58,7 +58,7 @@ pub fn measure(policy: &Policy, adapter: &Adapter, problems: &[Prepared], tools:
     let branches = branches(&rows);
     let (mut sum, mut n) = (0.0, 0usize);
     for (branches, first) in crate::batch::micro_batches(&branches, TOKENS_PER_MICRO_BATCH) {
-        let scored = logprobs(&policy.model, Some(adapter), &Batch::new(branches, first), 1.0)?;
+        let scored = logprobs(&policy.model, Some(adapter), &Batch::new(branches, first, 0), 1.0)?;
         sum -= scored.iter().map(|s| f64::from(s.logprob)).sum::<f64>();
         n += scored.len();
     }

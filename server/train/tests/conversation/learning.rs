@@ -16,7 +16,7 @@ use whetstone_train::batch::{Batch, Branch, Target};
 use whetstone_train::converse::gold;
 use whetstone_train::metrics::of_groups;
 use whetstone_train::optimizer::AdamW;
-use whetstone_train::step::{Scored, gradients, logprobs};
+use whetstone_train::step::{Scored, TOKENS_PER_MICRO_BATCH, gradients, logprobs};
 use whetstone_train::update::{Update, update};
 use whetstone_train::{Policy, Scorer, evaluate, rollout, warm_start};
 
@@ -133,7 +133,7 @@ fn tool_result_tokens_never_receive_gradient() {
     let completions = rollouts.iter().zip(&every).map(|(r, mask)| Target { ids: &r.ids, mask: &mask[..] }).collect();
     let branches = [Branch { prompt: &groups[0].prompt_ids, completions }];
     let with = |share_of_tools: f64| -> Vec<f32> {
-        let found = gradients(&policy.model, &adapter, &branches, 1.0, false, |scored| {
+        let found = gradients(&policy.model, &adapter, &branches, 1.0, false, TOKENS_PER_MICRO_BATCH, |scored| {
             let one = |s: &Scored| {
                 let r = &rollouts[s.row.completion];
                 let share = if r.mask[s.row.token] == 1 { 1.0 } else { share_of_tools };
@@ -235,7 +235,7 @@ fn a_warm_start_learns_what_the_model_should_say() {
     let every = vec![1u8; ids.len()];
     let branches = [Branch { prompt: &item.ids, completions: vec![Target { ids: &ids, mask: &every }] }];
     // the loss of every token; those of tools are left out here
-    let scored = logprobs(&policy.model, Some(&adapter), &Batch::new(&branches, 0), 1.0).unwrap();
+    let scored = logprobs(&policy.model, Some(&adapter), &Batch::new(&branches, 0, 0), 1.0).unwrap();
     let own: Vec<f64> = scored.iter().zip(&mask).filter(|(_, m)| **m == 1).map(|(s, _)| -f64::from(s.logprob)).collect();
     let mean = own.iter().sum::<f64>() / own.len() as f64;
     assert!(own.len() < scored.len());

@@ -62,7 +62,7 @@ fn of_a_conversation_as_it_should_be_only_the_models_words_are_scored() {
     let (ids, mask) = gold(&policy, &problem, &long()).unwrap();
     let (_, prompt) = policy.prompt(&problem).unwrap();
     let branches = [Branch { prompt: &prompt, completions: vec![Target { ids: &ids, mask: &mask }] }];
-    let batch = Batch::new(&branches, 0);
+    let batch = Batch::new(&branches, 0, 0);
     let scored: Vec<usize> = batch.rows.iter().map(|row| row.token).collect();
     let wanted: Vec<usize> = (0..ids.len()).filter(|&i| mask[i] == 1).collect();
     assert_eq!(scored, wanted);

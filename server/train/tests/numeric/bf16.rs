@@ -4,7 +4,7 @@ use candle_core::DType;
 use whetstone_model::adapter::Adapter;
 use whetstone_model::transformer::Transformer;
 use whetstone_train::batch::{Batch, Branch, Target};
-use whetstone_train::step::{gradients, logprobs};
+use whetstone_train::step::{TOKENS_PER_MICRO_BATCH, gradients, logprobs};
 
 use crate::sampling::{differences, prompts, sample};
 
@@ -26,7 +26,7 @@ fn bf16_moves_logprobs_and_gradients_no_further_than_promised() {
         .zip(completions.chunks(4))
         .map(|(prompt, c)| Branch { prompt, completions: c.iter().map(|c| Target { ids: &c.ids, mask: &c.mask }).collect() })
         .collect();
-    let batch = Batch::new(&branches, 0);
+    let batch = Batch::new(&branches, 0, 0);
     let [a, b] = [&exact, &rounded].map(|model| logprobs(model, Some(&adapter), &batch, 1.0).unwrap());
     let mean = a.iter().zip(&b).map(|(a, b)| f64::from((a.logprob - b.logprob).abs())).sum::<f64>() / a.len() as f64;
     assert!(mean > 0.0 && mean <= 0.02, "mean |logprob difference| {mean:e} nat");
@@ -34,7 +34,7 @@ fn bf16_moves_logprobs_and_gradients_no_further_than_promised() {
     let coefficient = |completion: usize| if completion.is_multiple_of(2) { 1.0 } else { -0.7 };
     let [a, b] = [&exact, &rounded].map(|model| {
         let rows = |scored: &[whetstone_train::step::Scored]| scored.iter().map(|s| coefficient(s.row.completion)).collect();
-        gradients(model, &adapter, &branches, 1.0, false, rows).unwrap().tensors
+        gradients(model, &adapter, &branches, 1.0, false, TOKENS_PER_MICRO_BATCH, rows).unwrap().tensors
     });
     for (((name, _), a), b) in adapter.named().iter().zip(&a).zip(&b) {
         let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();

@@ -15,7 +15,7 @@ use whetstone_train::advantage::advantages;
 use whetstone_train::batch::{Branch, Target};
 use whetstone_train::loss::{LossConfig, importance, token_loss};
 use whetstone_train::optimizer::{AdamW, clip};
-use whetstone_train::step::gradients;
+use whetstone_train::step::{TOKENS_PER_MICRO_BATCH, gradients};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
@@ -226,7 +226,7 @@ fn ten_golden_steps_equal_pytorch() {
     assert_eq!(file.steps.len(), 10);
     for (step, (want, advantages)) in file.steps.iter().zip(&file.advantages).enumerate() {
         let (mut loss, mut kl, mut logprob, mut n) = (0.0, 0.0, 0.0, 0.0);
-        let mut g = gradients(&model, &adapter, &branches, file.temperature, true, |scored| {
+        let mut g = gradients(&model, &adapter, &branches, file.temperature, true, TOKENS_PER_MICRO_BATCH, |scored| {
             scored
                 .iter()
                 .map(|s| {

@@ -7,7 +7,7 @@ use whetstone_model::adapter::Adapter;
 use whetstone_model::tiny::tiny_base;
 use whetstone_model::transformer::Transformer;
 use whetstone_train::batch::{Batch, Branch, Target};
-use whetstone_train::step::{gradients, logprobs};
+use whetstone_train::step::{TOKENS_PER_MICRO_BATCH, gradients, logprobs};
 
 use crate::twin::Twin;
 
@@ -67,7 +67,7 @@ fn shared_prefix_gradients_equal_padded_autograd_and_reach_every_tensor() {
         let words = Words::draw(shared as u64, 250, shared);
         let branches = words.branches();
         let store = twin.objective(&branches, 0.9, coefficient).unwrap().backward().unwrap();
-        let got = gradients(&model, &adapter, &branches, 0.9, false, |scored| {
+        let got = gradients(&model, &adapter, &branches, 0.9, false, TOKENS_PER_MICRO_BATCH, |scored| {
             scored.iter().map(|s| coefficient(s.row.completion, s.row.token)).collect()
         })
         .unwrap()
@@ -90,7 +90,7 @@ fn gradients_equal_finite_differences_in_f64() {
     let adapter = Adapter::random(&base.config, 2, 4.0, 7, DType::F64, 0.3).unwrap();
     let words = Words::draw(9, 250, 4);
     let branches = words.branches();
-    let batch = Batch::new(&branches, 0);
+    let batch = Batch::new(&branches, 0, 0);
     let objective = |adapter: &Adapter| -> f64 {
         // logprobs come back as f32; the difference quotient needs more, so the exact sum is taken from f64 logits
         let hidden = model.hidden(Some(adapter), &batch.packed).unwrap();
@@ -101,7 +101,7 @@ fn gradients_equal_finite_differences_in_f64() {
         let logp = logits.broadcast_sub(&lse).unwrap().to_vec2::<f64>().unwrap();
         batch.rows.iter().zip(&logp).map(|(r, logp)| coefficient(r.completion, r.token) * logp[r.id as usize]).sum()
     };
-    let got = gradients(&model, &adapter, &branches, 1.0, false, |scored| {
+    let got = gradients(&model, &adapter, &branches, 1.0, false, TOKENS_PER_MICRO_BATCH, |scored| {
         scored.iter().map(|s| coefficient(s.row.completion, s.row.token)).collect()
     })
     .unwrap()
@@ -138,11 +138,11 @@ fn a_batch_split_into_micro_batches_has_the_same_gradients() {
     let adapter = Adapter::random(&base.config, 3, 6.0, 11, DType::F32, 0.2).unwrap();
     let words = Words::draw(2, 250, 5);
     let branches = words.branches();
-    let whole: Vec<f32> = logprobs(&model, Some(&adapter), &Batch::new(&branches, 0), 1.0).unwrap().iter().map(|r| r.logprob).collect();
+    let whole: Vec<f32> = logprobs(&model, Some(&adapter), &Batch::new(&branches, 0, 0), 1.0).unwrap().iter().map(|r| r.logprob).collect();
     let mut split = Vec::new();
     for (branches, first) in whetstone_train::batch::micro_batches(&branches, 1) {
         assert_eq!(branches.len(), 1);
-        let batch = Batch::new(branches, first);
+        let batch = Batch::new(branches, first, 0);
         assert!(batch.rows.iter().all(|r| r.completion / 3 == first / 3));
         split.extend(logprobs(&model, Some(&adapter), &batch, 1.0).unwrap().iter().map(|r| r.logprob));
     }
@@ -157,7 +157,7 @@ fn forced_tokens_never_receive_gradient() {
     let adapter = Adapter::random(&base.config, 3, 6.0, 11, DType::F32, 0.2).unwrap();
     let words = Words::draw(2, 250, 5);
     let mut seen = 0;
-    gradients(&model, &adapter, &words.branches(), 1.0, false, |scored| {
+    gradients(&model, &adapter, &words.branches(), 1.0, false, TOKENS_PER_MICRO_BATCH, |scored| {
         for s in scored {
             let (group, row) = (s.row.completion / 3, s.row.completion % 3);
             assert_eq!(words.completions[group][row].1[s.row.token], 1);

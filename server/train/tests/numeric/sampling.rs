@@ -27,7 +27,7 @@ pub fn differences(model: &Transformer, adapter: &Adapter, prompts: &[Vec<u32>],
         .zip(completions.chunks(rows))
         .map(|(prompt, c)| Branch { prompt, completions: c.iter().map(|c| Target { ids: &c.ids, mask: &c.mask }).collect() })
         .collect();
-    let batch = Batch::new(&branches, 0);
+    let batch = Batch::new(&branches, 0, 0);
     let update = logprobs(model, Some(adapter), &batch, 0.8).unwrap();
     let (mut sum, mut max) = (0.0, 0.0f64);
     for (row, u) in batch.rows.iter().zip(&update) {

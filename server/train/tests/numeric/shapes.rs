@@ -1,4 +1,5 @@
-//! Whatever the shapes are: heads and key heads, shared words or none, one-token prompts, ragged completions down to one token, masks.
+//! Whatever the shapes are: heads and key heads, shared words or none, one-token prompts, ragged completions down to one token, masks,
+//! one micro-batch or a branch in each.
 
 use candle_core::DType;
 use proptest::prelude::*;
@@ -7,7 +8,7 @@ use whetstone_model::config::ModelConfig;
 use whetstone_model::tiny::{tiny_base_with, tiny_config};
 use whetstone_model::transformer::Transformer;
 use whetstone_train::batch::{Branch, Target};
-use whetstone_train::step::gradients;
+use whetstone_train::step::{Scored, gradients};
 
 use crate::sampling::{differences, sample};
 use crate::twin::Twin;
@@ -18,6 +19,7 @@ struct Case {
     config: ModelConfig,
     rank: usize,
     temperature: f64,
+    micro_batch: usize,
     prompts: Vec<Vec<u32>>,
     completions: Vec<Vec<(Vec<u32>, Vec<u8>)>>,
 }
@@ -35,7 +37,8 @@ fn case() -> impl Strategy<Value = Case> {
         let group = prop::collection::vec(completion.prop_map(|(mask, ids)| (ids, mask)), g);
         (prop::collection::vec(prompt, groups), prop::collection::vec(group, groups))
     });
-    (model, 1..5usize, 0.5..1.5f64, words).prop_map(|((kv, rep, half, e, f, layers, tied), rank, temperature, (prompts, completions))| {
+    let settings = (1..5usize, 0.5..1.5f64, prop_oneof![Just(1), Just(20), Just(1000)]);
+    (model, settings, words).prop_map(|((kv, rep, half, e, f, layers, tied), (rank, temperature, micro_batch), (prompts, completions))| {
         let config = ModelConfig {
             hidden_size: 4 * e,
             intermediate_size: f,
@@ -46,7 +49,7 @@ fn case() -> impl Strategy<Value = Case> {
             tie_word_embeddings: tied,
             ..tiny_config()
         };
-        Case { config, rank, temperature, prompts, completions }
+        Case { config, rank, temperature, micro_batch, prompts, completions }
     })
 }
 
@@ -71,8 +74,9 @@ proptest! {
             .map(|(prompt, group)| Branch { prompt, completions: group.iter().map(|(ids, mask)| Target { ids, mask }).collect() })
             .collect();
         let found = |model: &Transformer, adapter: &Adapter| {
-            let one = |s: &whetstone_train::step::Scored| coefficient(s.row.completion, s.row.token);
-            gradients(model, adapter, &branches, case.temperature, false, |scored| scored.iter().map(one).collect()).unwrap().tensors
+            let one = |s: &Scored| coefficient(s.row.completion, s.row.token);
+            let all = |scored: &[Scored]| scored.iter().map(one).collect();
+            gradients(model, adapter, &branches, case.temperature, false, case.micro_batch, all).unwrap().tensors
         };
         let got = found(&model, &adapter);
         prop_assert_eq!(&got, &found(&model, &adapter));
