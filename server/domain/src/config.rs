@@ -438,13 +438,14 @@ impl RunConfig {
     }
 
     /// Learning-rate factor in [0, 1] for 0-based `step` of `steps`: HF's schedules, but that the first warm-up step already
-    /// learns ((s + 1) / (w + 1) instead of s / w) and that restarts are four.
-    pub fn lr_factor(&self, step: usize, steps: usize) -> f64 {
+    /// learns ((s + 1) / (w + 1) instead of s / w) and that restarts are four. `spent` is the share of the phase's time that is over,
+    /// in [0, 1], 0 where there is no budget: a phase that time will end before its steps has its whole schedule all the same.
+    pub fn lr_factor(&self, step: usize, steps: usize, spent: f64) -> f64 {
         if step < self.warmup_steps {
             return (step + 1) as f64 / (self.warmup_steps + 1) as f64;
         }
         let span = steps.saturating_sub(self.warmup_steps).max(1);
-        let progress = ((step - self.warmup_steps) as f64 / span as f64).min(1.0);
+        let progress = ((step - self.warmup_steps) as f64 / span as f64).max(spent).min(1.0);
         match self.lr_schedule {
             LrSchedule::Constant => 1.0,
             LrSchedule::Linear => 1.0 - progress,
@@ -501,10 +502,12 @@ mod tests {
     #[test]
     fn schedules_rise_then_fall_as_named() {
         let c = |lr_schedule| RunConfig { lr_schedule, warmup_steps: 4, ..RunConfig::default() };
-        assert_eq!(c(LrSchedule::Constant).lr_factor(1, 100), 0.4);
-        assert_eq!(c(LrSchedule::Constant).lr_factor(99, 100), 1.0);
-        assert!(c(LrSchedule::Linear).lr_factor(99, 100) < 0.011);
-        assert!((c(LrSchedule::Cosine).lr_factor(52, 100) - 0.5).abs() < 1e-9);
-        assert!((c(LrSchedule::CosineWithRestarts).lr_factor(28, 100) - 1.0).abs() < 1e-9);
+        assert_eq!(c(LrSchedule::Constant).lr_factor(1, 100, 0.0), 0.4);
+        assert_eq!(c(LrSchedule::Constant).lr_factor(99, 100, 0.0), 1.0);
+        assert!(c(LrSchedule::Linear).lr_factor(99, 100, 0.0) < 0.011);
+        assert!((c(LrSchedule::Linear).lr_factor(20, 100, 0.75) - 0.25).abs() < 1e-9, "time is nearer to its end than steps are");
+        assert_eq!(c(LrSchedule::Linear).lr_factor(1, 100, 0.75), 0.4, "warm-up steps are warm-up steps");
+        assert!((c(LrSchedule::Cosine).lr_factor(52, 100, 0.0) - 0.5).abs() < 1e-9);
+        assert!((c(LrSchedule::CosineWithRestarts).lr_factor(28, 100, 0.0) - 1.0).abs() < 1e-9);
     }
 }

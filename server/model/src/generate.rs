@@ -142,6 +142,11 @@ impl<'a> Decoder<'a> {
         r.completion.stop = (r.completion.ids.len() >= r.limit).then_some(StopReason::Length);
     }
 
+    /// Tokens that a row may still have.
+    pub fn room(&self, row: usize) -> usize {
+        self.rows[row].limit - self.rows[row].completion.ids.len()
+    }
+
     /// What a row has so far.
     pub fn completion(&self, row: usize) -> &Completion {
         &self.rows[row].completion

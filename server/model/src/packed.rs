@@ -42,6 +42,11 @@ impl Packed {
         self.segments.len() - 1
     }
 
+    /// Pairs of a token and one that it sees, itself included.
+    pub fn pairs(&self) -> usize {
+        self.segments.iter().map(|s| s.len * s.depth + s.len * (s.len + 1) / 2).sum()
+    }
+
     /// Who sees what. Rows of keys are those above, then the ones here.
     pub fn spans(&self) -> Vec<Span> {
         let range = |s: Segment| self.above + s.start..self.above + s.start + s.len;
@@ -102,6 +107,7 @@ mod tests {
         let prompt = p.push(None, &[1, 2]);
         p.push(Some(prompt), &[3]);
         assert_eq!(p.positions, [4, 5, 6]);
+        assert_eq!(p.pairs(), 5 + 6 + 7);
         assert_eq!(p.spans(), [Span { query: 0..2, keys: vec![0..4, 4..6] }, Span { query: 2..3, keys: vec![0..4, 4..6, 6..7] }]);
     }
 

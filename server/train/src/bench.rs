@@ -21,7 +21,7 @@ use crate::error::Result;
 use crate::loss::{LossConfig, token_loss};
 use crate::optimizer::{AdamW, clip};
 use crate::rng::{self, Use};
-use crate::step::{TOKENS_PER_MICRO_BATCH, gradients};
+use crate::step::{Gradients, TOKENS_PER_MICRO_BATCH, gradients};
 use crate::worker::resolve_compute;
 
 /// Seconds of one step by phase, and what they bought.
@@ -45,7 +45,7 @@ pub struct StepTimes {
     pub groups: usize,
     /// Sampled tokens that were updated from.
     pub tokens: usize,
-    /// Multiply-adds of the update's linear layers and head, counted twice as usual.
+    /// Multiply-adds of the update, counted twice as usual.
     pub update_flops: f64,
 }
 
@@ -109,8 +109,7 @@ impl<'a> Bench<'a> {
             scored.iter().map(one).collect()
         })?;
         [times.forward, times.backward] = found.seconds;
-        times.update_flops = update_flops(&self.model.config, c.lora_rank, found.tokens, found.scored);
-
+        times.update_flops = update_flops(&self.model.config, c.lora_rank, &found);
         let clock = Instant::now();
         let mut tensors = found.tensors;
         clip(&mut tensors, c.max_grad_norm, self.steps as usize, c.learning_rate)?;
@@ -133,14 +132,16 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// Forward and input gradient of the frozen linears, three products of their adapters, and the head both ways.
-fn update_flops(c: &ModelConfig, rank: usize, packed: usize, scored: usize) -> f64 {
+/// What the update cannot do without, as in model FLOPs utilisation (PaLM, arXiv 2204.02311): forward and input gradient of the
+/// frozen linears, three products of their adapters, two products of attention forward and four backward over the pairs that see
+/// each other, and the head both ways. What is read again is not counted.
+fn update_flops(c: &ModelConfig, rank: usize, found: &Gradients) -> f64 {
     let (e, f, q, kv) = (c.hidden_size, c.intermediate_size, c.q_rows(), c.kv_rows());
     let shapes = [(e, q), (e, kv), (e, kv), (q, e), (e, f), (e, f), (f, e)];
     let frozen: usize = shapes.iter().map(|(i, o)| i * o).sum();
     let adapted: usize = shapes.iter().map(|(i, o)| rank * (i + o)).sum();
-    let linear = c.num_layers * (4 * frozen + 6 * adapted) * packed;
-    (linear + 4 * e * c.vocab_size * scored) as f64
+    let block = (4 * frozen + 6 * adapted) * found.tokens + 12 * q * found.pairs;
+    (c.num_layers * block + 4 * e * c.vocab_size * found.scored) as f64
 }
 
 /// Most GFLOP/s of the frozen product at 1,024 rows, [1024, 576] x [576, 3072], in ten tries.

@@ -67,7 +67,10 @@ pub fn drive(
     }
     loop {
         for (row, talk) in talks.iter_mut().enumerate().filter(|(_, t)| !t.over) {
-            if let Some(ids) = talk.ended(decoder.completion(row), cache)? {
+            // what tools say leaves room for a turn of the model
+            let left = decoder.room(row);
+            let room = left - turn.min(left / 2);
+            if let Some(ids) = talk.ended(decoder.completion(row), room, cache)? {
                 decoder.force(row, &ids);
                 decoder.limit_turn(row, turn);
                 talk.shown(decoder.completion(row));
@@ -85,19 +88,29 @@ pub fn drive(
     Ok(Some(rows.map(|(completion, talk)| Sampled { completion, turns: talk.turns, transcript: talk.transcript }).collect()))
 }
 
-/// Ids and mask of a conversation as the model should have held it: each expected call, what the tool says to it, the answer.
+/// Ids and mask of a conversation as the model should have held it: each expected call, what the tool says to it, the answer. A
+/// problem whose expected calls fail, or do not fit the limits of a conversation, is an error that names it.
 pub fn gold(policy: &Policy, problem: &Problem, tools: &ToolUse) -> Result<(Vec<u32>, Vec<u8>)> {
     let calls = matching::canonical(problem);
+    let refuse = |key: &str, detail: String| Err(ConfigError { pointer: format!("tools.{key}"), detail }.into());
+    if calls.len() >= tools.max_turns {
+        let detail = format!("is {}, but problem {} needs {} calls and an answer", tools.max_turns, problem.id, calls.len());
+        return refuse("max_turns", detail);
+    }
     let (mut ids, mut mask) = (Vec::new(), Vec::new());
     let mut talk = Talk::new(policy, problem, tools);
-    talk.conversation = Conversation::new(policy.format, calls.len() + 1);
     let mut say = |text: &str, ids: &mut Vec<u32>, mask: &mut Vec<u8>| -> Result<()> {
         let answer = policy.answer(text)?;
         ids.extend_from_slice(&answer);
         mask.resize(ids.len(), 1);
         if let (Next::CallTools(calls), _) = talk.conversation.turn(text, StopReason::Eos) {
-            ids.extend(talk.run(&calls, answer.last().copied(), &mut StepCache::default())?);
+            let room = tools.max_tokens.saturating_sub(ids.len());
+            ids.extend(talk.run(&calls, answer.last().copied(), room, &mut StepCache::default())?);
             mask.resize(ids.len(), 0);
+            if let Some(failed) = talk.conversation.exchanges().iter().find(|e| e.result.failure.is_some()) {
+                let (problem, call, reason) = (problem.id.clone(), failed.call.name.clone(), failed.result.text.clone());
+                return Err(TrainError::ExpectedCall { problem, call, reason });
+            }
         }
         Ok(())
     };
@@ -113,7 +126,7 @@ pub fn gold(policy: &Policy, problem: &Problem, tools: &ToolUse) -> Result<(Vec<
             problem.id,
             ids.len()
         );
-        return Err(ConfigError { pointer: "tools.max_tokens".into(), detail }.into());
+        return refuse("max_tokens", detail);
     }
     Ok((ids, mask))
 }
@@ -153,8 +166,8 @@ impl<'a> Talk<'a> {
         self.turns.push(Turn { role, start, end, text, exchanges });
     }
 
-    /// What is to be appended to a row that has ended its turn; none while it has not, and when all is over.
-    fn ended(&mut self, completion: &Completion, cache: &mut StepCache) -> Result<Option<Vec<u32>>> {
+    /// What is to be appended to a row that has ended its turn, at most `room` tokens; none while it has not, and when all is over.
+    fn ended(&mut self, completion: &Completion, room: usize, cache: &mut StepCache) -> Result<Option<Vec<u32>>> {
         let Some(stop) = completion.stop else { return Ok(None) };
         let start = self.turns.last().map_or(0, |t| t.end);
         self.turn(Role::Assistant, completion);
@@ -164,9 +177,12 @@ impl<'a> Talk<'a> {
         }
         let (next, transcript) = self.conversation.turn(&self.policy.text(&completion.ids[start..]), stop);
         self.transcript = Some(transcript);
-        let Next::CallTools(calls) = next else { return Ok(None) };
+        let Next::CallTools(calls) = next else {
+            self.toolbox = None; // what it started ends with it
+            return Ok(None);
+        };
         self.over = false;
-        self.run(&calls, completion.ids.last().copied(), cache).map(Some)
+        self.run(&calls, completion.ids.last().copied(), room, cache).map(Some)
     }
 
     /// The results have been appended. Where they filled the row, it is over.
@@ -174,6 +190,7 @@ impl<'a> Talk<'a> {
         self.turn(Role::Tool, completion);
         if completion.stop.is_some() {
             self.over = true;
+            self.toolbox = None;
             if let Some(transcript) = &mut self.transcript {
                 transcript.exchanges = self.conversation.exchanges().to_vec();
                 transcript.stop = StopReason::Length;
@@ -181,19 +198,26 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// Runs calls; ids of the message that shows their results, up to the model's next turn.
-    fn run(&mut self, calls: &[ToolCall], last: Option<u32>, cache: &mut StepCache) -> Result<Vec<u32>> {
-        let toolbox = match self.toolbox.take() {
-            Some(toolbox) => toolbox,
-            None => {
-                let environment = self.problem.environment.clone().unwrap_or_default();
-                let fault = |source| TrainError::Tool { problem: self.problem.id.clone(), source };
-                Toolbox::new(&environment, &self.problem.tools, &self.settings).map_err(fault)?
-            }
+    /// Runs calls; ids of the message that shows their results, up to the model's next turn. Results that would take more than `room`
+    /// tokens are shortened, the longest first, with a note that the model sees. Tools that do not start fail the call: other rollouts
+    /// may fare better.
+    fn run(&mut self, calls: &[ToolCall], last: Option<u32>, room: usize, cache: &mut StepCache) -> Result<Vec<u32>> {
+        let started = match self.toolbox.take() {
+            Some(toolbox) => Ok(toolbox),
+            None => Toolbox::new(&self.problem.environment.clone().unwrap_or_default(), &self.problem.tools, &self.settings),
         };
-        let results: Vec<ToolResult> = calls.iter().map(|call| self.harmless(toolbox.call(call, cache))).collect();
-        self.toolbox = Some(toolbox);
-        let ids = self.policy.between(last, &results)?;
+        let mut results: Vec<ToolResult> = match &started {
+            Ok(toolbox) => calls.iter().map(|call| self.harmless(toolbox.call(call, cache))).collect(),
+            Err(e) => calls.iter().map(|_| self.harmless(ToolResult::failed(ToolFailure::Failed, e))).collect(),
+        };
+        self.toolbox = started.ok();
+        let mut ids = self.policy.between(last, &results)?;
+        while ids.len() > room
+            && let Some(longest) = results.iter_mut().max_by_key(|r| r.text.len())
+            && shorten(&mut longest.text)
+        {
+            ids = self.policy.between(last, &results)?;
+        }
         self.conversation.results(results);
         Ok(ids)
     }
@@ -206,3 +230,20 @@ impl<'a> Talk<'a> {
         }
     }
 }
+
+/// Halves a result and says so; false where there is little left to take.
+fn shorten(text: &mut String) -> bool {
+    let shown = text.rfind(CUT).map_or(text.as_str(), |at| &text[..at]);
+    let left = shown.chars().count() / 2;
+    if left < SHORTEST_RESULT {
+        return false;
+    }
+    let start: String = shown.chars().take(left).collect();
+    *text = format!("{start}{CUT}there was no room for more than these {left} characters]");
+    true
+}
+
+/// Begins the note of a result that was cut, here as in the tools' own limit.
+const CUT: &str = "\n[cut: ";
+/// A result of fewer characters is not halved.
+const SHORTEST_RESULT: usize = 20;

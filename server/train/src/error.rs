@@ -81,13 +81,15 @@ pub enum TrainError {
     /// A task set cannot be used.
     #[error(transparent)]
     Tasks(#[from] whetstone_tooluse::tasks::TaskError),
-    /// A problem's tools cannot run.
-    #[error("problem {problem}: {source}")]
-    Tool {
+    /// A conversation cannot be learned from.
+    #[error("problem {problem}: its expected call of {call} fails: {reason}")]
+    ExpectedCall {
         /// Its id.
         problem: String,
-        /// Which tool, and why.
-        source: whetstone_tools::ToolError,
+        /// The tool.
+        call: String,
+        /// What the tool says.
+        reason: String,
     },
     /// Another process works on the run.
     #[error("run {run} is being worked on by another process, which holds {}; stop it first, or wait until it has ended", lock.display())]

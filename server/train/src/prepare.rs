@@ -65,7 +65,10 @@ pub fn prepare(config: &RunConfig, base: Base, bfcl: Option<&Path>) -> Result<(R
     let policy = Policy::new(base, config)?;
     let learns = config.steps > 0 || config.warm_start.steps > 0;
     let (train, train_report) = if learns {
-        let (pool, report) = load(&policy, &config.tasks, train_problems(config), config, bfcl)?;
+        let (mut pool, mut report) = load(&policy, &config.tasks, train_problems(config), config, bfcl)?;
+        if config.warm_start.steps > 0 && !tasks::is_generated(&config.tasks) {
+            retain_held(&policy, config, &mut pool, &mut report)?;
+        }
         (pool, Some(report))
     } else {
         (Pool::default(), None)
@@ -100,6 +103,21 @@ pub fn load(policy: &Policy, spec: &str, limit: Option<usize>, config: &RunConfi
     let pool = Pool::new(policy, set, config.max_prompt_tokens)?;
     let (problems, dropped) = (pool.items.len(), pool.dropped.clone());
     Ok((pool, Loaded { spec: spec.to_owned(), problems, dropped, limit: config.max_prompt_tokens, refused, unfit }))
+}
+
+/// Keeps the conversations that a warm start can hold: those whose expected calls work, within the limits.
+fn retain_held(policy: &Policy, config: &RunConfig, pool: &mut Pool, report: &mut Loaded) -> Result<()> {
+    pool.items.retain(|item| {
+        let held = if item.problem.is_conversation() { converse::gold(policy, &item.problem, &config.tools).map(drop) } else { Ok(()) };
+        held.map_err(|e| report.unfit.push(e.to_string())).is_ok()
+    });
+    report.problems = pool.items.len();
+    match report.unfit.first() {
+        Some(first) if pool.items.is_empty() => {
+            Err(TrainError::Unfit { spec: report.spec.clone(), of: report.unfit.len(), first: first.clone() })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether this base can be asked a problem in this format, and offered its tools.

@@ -35,6 +35,8 @@ pub struct Gradients {
     pub tokens: usize,
     /// Distinct (context, token) pairs that were scored.
     pub scored: usize,
+    /// Pairs of a packed token and one that it attends to.
+    pub pairs: usize,
     /// Seconds of the passes up to the last block (reference pass included), and of head and backward.
     pub seconds: [f64; 2],
 }
@@ -66,6 +68,7 @@ pub fn gradients(
         Some(branch) if shared > 0 => {
             let mut packed = Packed::default();
             packed.push(None, &branch.prompt[..shared]);
+            sum.pairs += packed.pairs();
             Some(model.forward(Some(adapter), &packed, None)?)
         }
         _ => None,
@@ -82,6 +85,7 @@ pub fn gradients(
         let pass = model.forward(Some(adapter), &batch.packed, above.as_ref())?;
         sum.tokens += batch.packed.ids.len();
         sum.scored += batch.scored.len();
+        sum.pairs += batch.packed.pairs();
         sum.seconds[0] += clock.elapsed().as_secs_f64();
         let clock = Instant::now();
         let (at, targets) = gather(&batch, model.device())?;

@@ -26,6 +26,8 @@ use crate::scorer::Scorer;
 use crate::update::{Update, is_effective, is_left_out, update};
 use crate::{rollout, warm_start};
 
+/// Share of a time budget that the warm start may take.
+const WARM_START_SHARE: f64 = 0.5;
 /// Rounds of drawing replacements for groups without spread.
 pub(crate) const SAMPLING_ROUNDS: usize = 3;
 /// How often the stop wish is read.
@@ -175,7 +177,7 @@ impl Trainer<'_> {
         let problems: Vec<&Prepared> =
             (0..w.problems_per_step).map(|i| self.learn.at(self.config.seed, (step - 1) * w.problems_per_step + i)).collect();
         let (loss, tokens, mut gradients) = warm_start::step(self.policy, &self.adapter, &problems, &self.config.tools)?;
-        let rate = w.learning_rate * self.config.lr_factor(step - 1, w.steps);
+        let rate = w.learning_rate * self.config.lr_factor(step - 1, w.steps, self.spent(0.0, WARM_START_SHARE));
         self.counters.num_tokens += tokens as u64;
         let norm = self.update(&mut gradients, loss, step, rate)?;
         self.counters.step = step;
@@ -186,7 +188,7 @@ impl Trainer<'_> {
             ("num_tokens".into(), self.counters.num_tokens as f64),
         ]);
         self.spend(start);
-        let mut last = step >= w.steps || self.over_budget(0.5);
+        let mut last = step >= w.steps || self.over_budget(WARM_START_SHARE);
         let measured = step % w.eval_every == 0 || last;
         if measured && let Some(unseen) = warm_start::measure(self.policy, &self.adapter, &self.unseen.items, &self.config.tools)? {
             m.insert("eval/loss".into(), unseen);
@@ -222,7 +224,7 @@ impl Trainer<'_> {
         self.assign_advantages(&mut groups);
         let clock = Instant::now();
         let mut m = metrics::of_groups(&groups);
-        let rate = self.config.learning_rate * self.config.lr_factor(step - 1, self.config.steps);
+        let rate = self.config.learning_rate * self.config.lr_factor(step - 1, self.config.steps, self.spent(WARM_START_SHARE, 1.0));
         let update = self.learn_from(&mut groups, step, rate)?;
         m.extend(update);
         times.insert("time/update", clock.elapsed().as_secs_f64());
@@ -267,6 +269,12 @@ impl Trainer<'_> {
     /// Has this share of the time budget been spent?
     fn over_budget(&self, share: f64) -> bool {
         self.config.max_minutes.is_some_and(|minutes| self.counters.seconds >= 60.0 * minutes * share)
+    }
+
+    /// How much of the time budget between two shares of it is over, in [0, 1]; 0 without one.
+    fn spent(&self, from: f64, to: f64) -> f64 {
+        let share = self.config.max_minutes.map_or(0.0, |minutes| self.counters.seconds / (60.0 * minutes));
+        ((share - from) / (to - from)).clamp(0.0, 1.0)
     }
 
     /// Counts a step's time, where there is a budget: without one a run has no clock in what it stores.
