@@ -19,14 +19,14 @@ use super::{Ui, source};
 use crate::config::{Layers, RECIPES};
 
 /// Held-out problems that are measured before and after.
-const PROBLEMS: usize = 60;
+const PROBLEMS: usize = 120;
 
 /// See it work: fetch the model, open the dashboard, train for some minutes, and say what that gained
 #[derive(Args)]
 #[command(after_help = "It keeps serving until Ctrl-C; whatever the run gained or lost is printed as it is.")]
 pub struct DemoArgs {
     /// Time for the steps; the two evaluations come on top of it
-    #[arg(long, value_name = "MINUTES", default_value_t = 20.0)]
+    #[arg(long, value_name = "MINUTES", default_value_t = 6.0)]
     minutes: f64,
     /// End when the run has ended
     #[arg(long)]

@@ -16,8 +16,8 @@ use super::Engine;
 
 /// Time whole GRPO steps on a fixed workload
 ///
-/// Rewards are random and the end-of-sequence token is ignored: every group has spread, every token is updated, nothing is
-/// skipped. The first step warms up and is not counted.
+/// Rewards are random and the end-of-sequence token is ignored: every group has spread and every token is updated. As in a run, what
+/// answers of a group begin with alike is read once. The first step warms up and is not counted.
 #[derive(Args)]
 pub struct StepArgs {
     /// Workload: {"problems_per_step", "group", "new_tokens", "prompts": [{"ids": [..]}]}; default: 4 problems x 8 x 48 tokens

@@ -1,7 +1,7 @@
 //! Fixed amounts of the trainer's own work, timed: what `whetstone bench` runs.
 //!
 //! In: prompts as token ids. Out: seconds by phase. The end-of-sequence token is ignored and rewards are random, so that every
-//! completion has its full length and every group its spread, as in the peers' scripts: nothing is skipped.
+//! completion has its full length and every group its spread, as in the peers' scripts.
 
 use std::time::Instant;
 
