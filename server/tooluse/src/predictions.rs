@@ -145,7 +145,7 @@ fn id_of(text: &str) -> Option<String> {
             b'{' | b'[' => depth += 1,
             b'}' | b']' => depth = depth.saturating_sub(1),
             b'"' => {
-                let end = string_end(bytes, at)?;
+                let Some(end) = string_end(bytes, at) else { break };
                 let mut behind = Reader::at(text, end, DuplicateKeys::LastWins);
                 if depth == 1 && &text[at..end] == "\"id\"" && behind.take(b':') {
                     behind.peek();
@@ -368,6 +368,8 @@ mod tests {
                 assert_eq!((bad.id.as_ref(), bad.counts, bad.refusal.field.as_str()), (Some(id), true, "row"), "{row}");
             }
         }
+        let cut = read_lines(&problems, &format!("{{\"id\": \"{id}\", \"text\": \"So"))[0].clone().expect_err("cut off");
+        assert_eq!((cut.id.as_ref(), cut.counts), (Some(id), true));
         for none in
             ["{\"calls\": \"id\": NaN}", "[{\"id\": \"x\"}", "{\"id\": \"\\ud800\"}", "{\"id", "{\"id\\", "{\"id\": {\"id\": \"x\"}"]
         {

@@ -95,7 +95,7 @@ fn a_reward_is_audited_wherever_its_weights_move() {
     // good at first, upside down in the end
     let turns = audited(json!([{"use": "dense", "weight": ramp(1.0, -1.0)}]));
     let steps: std::collections::BTreeSet<usize> = turns.violations.iter().map(|v| v.step).collect();
-    assert_eq!(steps, [15, 20].into(), "{:?}", turns.violations);
+    assert_eq!(steps, std::collections::BTreeSet::from([15, 20]), "{:?}", turns.violations);
     assert_eq!(audited(json!([{"use": "strict"}])).steps, [0]);
 }
 
