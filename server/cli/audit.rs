@@ -12,9 +12,9 @@ use whetstone_model::weights::Base;
 use whetstone_tooluse::audit::conversations::{self, ConversationReport};
 use whetstone_tooluse::audit::data::{Finding, Lengths};
 use whetstone_tooluse::audit::{self, DataReport, Violation};
-use whetstone_tooluse::format;
 use whetstone_tooluse::reward::is_graded;
 use whetstone_tooluse::tasks::{self, LoadOptions};
+use whetstone_tooluse::{Rewarder, format};
 use whetstone_train::{Policy, Scorer};
 
 use super::score::{format_name, reward_config};
@@ -31,8 +31,10 @@ Examples:
 
 Policies that know nothing, or nearly everything, answer every problem. The reward passes when it never falls from garbage to gold
 (garbage, a wrong tool, the right tool without arguments, with junk, with one wrong value, gold), when nothing that is wrong earns as
-much as gold, and when never calling earns no more than trying. dense and toolrl must also climb at every rung. The exit code is 1
-where a rule is broken, a tool's schema is none, or a tool may not be offered.";
+much as gold, and when never calling earns no more than trying. dense and toolrl must also climb at every rung. A reward whose weights
+move is checked at the first step and at the start, middle and end of every move. The exit code is 1 where a rule is broken, an
+expected call is not right by its own problem's matcher (so it is for two rows of bfcl:live_simple and two of bfcl:live_multiple, as by
+BFCL's own checker), a tool's schema is none, or a tool may not be offered.";
 
 /// Check a task set and a reward before training on them
 #[derive(Args)]
@@ -80,25 +82,42 @@ pub fn run(args: &CheckArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
     let graded = is_graded(&config);
     // a conversation is not one text: its reward has rules of its own
     let (talks, single): (Vec<Problem>, Vec<Problem>) = set.problems.iter().cloned().partition(Problem::is_conversation);
-    let report = audit::audit(&args.reward, args.format, &single, graded, |problem, text, outcome| {
+    // a program's weights are not seen: it is asked at the first step
+    let steps = Rewarder::new(&config).map_or_else(|_| vec![0], |rewarder| rewarder.steps());
+    let report = audit::audit(&args.reward, args.format, &single, graded, &steps, |step, problem, text, outcome| {
         let parse = format::parse(args.format, text);
-        scorer.score(0, problem, text, &parse, outcome).map(|r| r.total)
+        scorer.score(step, problem, text, &parse, outcome).map(|r| r.total)
     })?;
     let talked = conversations::audit(args.format, &talks, graded, |problem, transcript, verdict| {
         scorer.score_conversation(0, problem, &transcript.text, &transcript.all_calls(), verdict).map(|r| r.total)
     })?;
-    let passed = report.violations.is_empty() && talked.violations.is_empty() && found.schema_errors.count == 0 && found.unfit.count == 0;
+    let of_schema = set.refused.iter().filter(|refusal| refusal.is_of_schema()).count();
+    let faults: Vec<String> = [
+        (report.violations.len() + talked.violations.len(), "rules broken"),
+        (report.gold_not_right.len() + talked.gold_not_right.len(), "problems refuse their own expected calls"),
+        (of_schema, "rows refused for the schema of a tool"),
+        (found.schema_errors.count, "schema errors"),
+        (found.unfit.count, "problems whose tools may not be offered"),
+    ]
+    .into_iter()
+    .filter(|(n, _)| *n > 0)
+    .map(|(n, what)| format!("{n} {what}"))
+    .collect();
+    let passed = faults.is_empty();
     let code = if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     ui.object(&json!({
-        "tasks": args.spec, "passed": passed, "refused": set.refused, "data": found, "prompt_tokens": tokens,
+        "tasks": args.spec, "passed": passed, "faults": faults, "refused_rows": set.refused.len(), "refused_for_schema": of_schema,
+        "refused": set.refused, "data": found, "prompt_tokens": tokens,
         "reward": (!single.is_empty()).then_some(&report), "conversations": (!talks.is_empty()).then_some(&talked),
     }))?;
     lines::refusals(ui, &set.refused);
+    ui.say(&format!("rows refused: {}, {of_schema} of them for the schema of a tool", set.refused.len()));
     say_data(ui, &found, tokens.as_ref());
     if !talks.is_empty() {
         say_conversations(ui, &report.reward, &talked);
     }
     if single.is_empty() {
+        say_faults(ui, &faults);
         return Ok(code);
     }
     ui.say(&format!("\nreward {}\n{:<38} {:>8} {:>9} {:>9} {:>9}", report.reward, "policy", "problems", "reward", "of calls", "accuracy"));
@@ -106,24 +125,44 @@ pub fn run(args: &CheckArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
         let of_calls = row.reward_where_a_call_is_expected.map_or_else(|| "-".into(), |r| format!("{r:.3}"));
         ui.say(&format!("{:<38} {:>8} {:>9.3} {:>9} {:>7.1} %", row.description, row.problems, row.reward, of_calls, 100.0 * row.accuracy));
     }
-    if !report.gold_not_right.is_empty() {
-        let first = report.gold_not_right.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(", ");
-        ui.say(&format!("{} problems refuse their own expected calls: {first} ...", report.gold_not_right.len()));
-    }
-    say_violations(ui, &report.violations);
+    say_wrong_gold(ui, &report.gold_not_right);
+    say_violations(ui, &report.violations, report.steps.len() > 1);
     let rules = if graded { "climbs at every rung" } else { "never falls" };
-    ui.say(&match report.violations.is_empty() {
-        true => {
-            format!("passed: {rules} from garbage to gold ({} problems with every rung), gold is the only maximum", report.ladder_problems)
-        }
-        false => format!("{} rules broken", report.violations.len()),
-    });
+    if passed {
+        let at = match &report.steps[..] {
+            [] | [_] => String::new(),
+            steps => format!(", at steps {}", steps.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+        };
+        ui.say(&format!(
+            "passed: {rules} from garbage to gold ({} problems with every rung), gold is the only maximum{at}",
+            report.ladder_problems
+        ));
+    }
+    say_faults(ui, &faults);
     Ok(code)
 }
 
-fn say_violations(ui: &Ui, violations: &[Violation]) {
+fn say_faults(ui: &Ui, faults: &[String]) {
+    if !faults.is_empty() {
+        ui.say(&format!("not passed: {}", faults.join(", ")));
+    }
+}
+
+/// Problems that their own matcher refuses, by id.
+fn say_wrong_gold(ui: &Ui, ids: &[String]) {
+    const NAMED: usize = 10;
+    if !ids.is_empty() {
+        let more = if ids.len() > NAMED { ", ..." } else { "" };
+        let named = ids[..ids.len().min(NAMED)].join(", ");
+        ui.say(&format!("NOT RIGHT by their own matcher are the expected calls of {} problems: {named}{more}", ids.len()));
+    }
+}
+
+/// With the step, where the weights move.
+fn say_violations(ui: &Ui, violations: &[Violation], moves: bool) {
     for v in violations {
-        ui.say(&format!("VIOLATION {}: {} ({} problems)", v.rule, v.detail, v.problems));
+        let at = if moves { format!(" at step {}", v.step) } else { String::new() };
+        ui.say(&format!("VIOLATION {}{at}: {} ({} problems)", v.rule, v.detail, v.problems));
     }
 }
 
@@ -132,11 +171,9 @@ fn say_conversations(ui: &Ui, reward: &str, report: &ConversationReport) {
     for row in &report.ways {
         ui.say(&format!("{:<38} {:>8} {:>9.3} {:>7.1} %", row.description, row.problems, row.reward, 100.0 * row.accuracy));
     }
-    if !report.gold_not_right.is_empty() {
-        ui.say(&format!("{} conversations refuse their own calls and answer", report.gold_not_right.len()));
-    }
-    say_violations(ui, &report.violations);
-    if report.violations.is_empty() {
+    say_wrong_gold(ui, &report.gold_not_right);
+    say_violations(ui, &report.violations, false);
+    if report.violations.is_empty() && report.gold_not_right.is_empty() {
         ui.say("passed: never falls from silence to gold, gold is the only maximum, guessing pays no more than trying");
     }
 }

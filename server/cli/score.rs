@@ -11,7 +11,7 @@ use clap::Args;
 use serde_json::json;
 use whetstone_domain::config::Format;
 use whetstone_domain::{Outcome, Problem, RunConfig};
-use whetstone_tooluse::predictions::{self, BadLine, Judged};
+use whetstone_tooluse::predictions::{self, BadLine, Judged, Tally};
 use whetstone_tooluse::tasks::{self, LoadOptions, Refusal};
 use whetstone_train::Scorer;
 
@@ -31,6 +31,9 @@ Each line of PREDICTIONS is {\"id\", \"calls\"} or {\"id\", \"text\"}:
 Where both are given calls count. An id may come again: every line is judged. Of generated task sets (starter...) as many problems
 are made as the set holds; give the --seed that the predictions were made with.
 
+A line that cannot be read (no JSON, arguments that are no object, ...) is a wrong answer to the problem that it names; lines that
+name no problem of the set are told and not counted. Of a key that comes twice the later value counts, as in Python.
+
 --out has one line per line of PREDICTIONS that is not blank, in order: {\"id\", \"correct\", \"outcome\", \"explanation\"}, with --reward
 also \"rewards\"; a bad line gives {\"id\", \"correct\": false, \"outcome\": \"error\", \"explanation\"}, its id null where none can be read,
 and the exit code is 1.";
@@ -49,6 +52,9 @@ pub struct ScoreArgs {
     /// Reward to give as well: a built-in one, file:PATH.toml or command:PROGRAM; may be given several times
     #[arg(long = "reward", value_name = "NAME")]
     rewards: Vec<String>,
+    /// GRPO step whose weights the rewards have, 0-based
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    step: usize,
     /// Write a verdict for every line
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -99,7 +105,7 @@ pub fn run(args: &ScoreArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
                 let Some(problem) = by_id.get(line.id.as_str()) else { continue };
                 let mut verdict = predictions::judge(problem, &line);
                 for (name, scorer) in &mut scorers {
-                    verdict.add(name, &scorer.explain(0, problem, &line.text, &line.parse, verdict.outcome)?);
+                    verdict.add(name, &scorer.explain(args.step, problem, &line.text, &line.parse, verdict.outcome)?);
                 }
                 Ok(verdict)
             }
@@ -114,28 +120,26 @@ pub fn run(args: &ScoreArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
 fn report(args: &ScoreArgs, problems: usize, judged: &[Result<Judged, BadLine>], ui: &Ui) -> Result<ExitCode> {
     let good: Vec<&Judged> = judged.iter().flatten().collect();
     let bad: Vec<Refusal> = judged.iter().filter_map(|j| j.as_ref().err()).map(|bad| bad.refusal.clone()).collect();
-    let right = good.iter().filter(|j| j.correct).count();
-    let mut outcomes: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut ids: Vec<&str> = good.iter().map(|j| j.id.as_str()).collect();
-    good.iter().for_each(|j| *outcomes.entry(j.outcome.name()).or_insert(0) += 1);
-    ids.sort_unstable();
-    ids.dedup();
-    let share = |n: usize| n as f64 / good.len().max(1) as f64;
+    let tally = Tally::of(judged);
     let mean = |name: &String| {
         let total = |j: &&Judged| j.rewards.get(name).and_then(|r| r.get("total")).and_then(serde_json::Value::as_f64);
         good.iter().filter_map(total).sum::<f64>() / good.len().max(1) as f64
     };
     let rewards: BTreeMap<&String, f64> = args.rewards.iter().map(|name| (name, mean(name))).collect();
     ui.object(&json!({
-        "tasks": args.spec, "problems": problems, "lines": judged.len(), "scored": good.len(), "bad_lines": bad.len(),
-        "unanswered": problems - ids.len(), "correct": right, "accuracy": share(right), "outcomes": outcomes, "rewards": rewards,
-        "refused": bad,
+        "tasks": args.spec, "problems": problems, "lines": judged.len(), "scored": tally.scored, "bad_lines": bad.len(),
+        "uncounted": tally.uncounted, "unanswered": problems - tally.answered, "correct": tally.correct, "accuracy": tally.accuracy(),
+        "outcomes": tally.outcomes, "rewards": rewards, "refused": bad,
     }))?;
-    ui.say(&format!("{right} of {} right ({:.1} %)", good.len(), 100.0 * share(right)));
-    outcomes.iter().for_each(|(name, n)| ui.say(&format!("  {name:<16} {n:>6}")));
-    rewards.iter().for_each(|(name, mean)| ui.say(&format!("  reward {name}: {mean:.4} on average")));
-    if ids.len() < problems {
-        ui.note(&format!("{} of {problems} problems have no prediction; they are not counted", problems - ids.len()));
+    ui.say(&format!("{} of {} right ({:.1} %)", tally.correct, tally.scored, 100.0 * tally.accuracy()));
+    tally.outcomes.iter().for_each(|(name, n)| ui.say(&format!("  {name:<16} {n:>6}")));
+    let readable = if bad.is_empty() { String::new() } else { format!(" over the {} lines that can be read", good.len()) };
+    rewards.iter().for_each(|(name, mean)| ui.say(&format!("  reward {name}: {mean:.4} on average{readable}")));
+    if tally.uncounted > 0 {
+        ui.note(&format!("{} lines answer no problem of this set that one line can answer; they are not counted", tally.uncounted));
+    }
+    if tally.answered < problems {
+        ui.note(&format!("{} of {problems} problems have no prediction; they are not counted", problems - tally.answered));
     }
     lines::refusals(ui, &bad);
     Ok(if bad.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -146,7 +150,7 @@ fn write(path: &Path, judged: &[Result<Judged, BadLine>]) -> Result<()> {
     for line in judged {
         match line {
             Ok(verdict) => serde_json::to_writer(&mut out, verdict)?,
-            Err(BadLine { id, refusal }) => {
+            Err(BadLine { id, refusal, .. }) => {
                 let row = json!({ "id": id, "correct": false, "outcome": Outcome::Error, "explanation": refusal.to_string() });
                 serde_json::to_writer(&mut out, &row)?;
             }

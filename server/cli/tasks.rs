@@ -30,8 +30,9 @@ Task sets (SPEC):
   starter:wide, starter:wide-held-out    generated: several calls, look-alikes of the right tool, values to be brought into another form
   starter:tools, starter:tools-held-out  generated: tools that run: look up, then compute; the answer is given in words
   file:PATH                              JSON lines: our own, OpenAI chat (messages + tools, the last turn is the expected answer),
-                                         xLAM and Hammer (query, tools, answers), Seal-Tools (query, calling); seen from the first row,
-                                         or said: file:PATH#format=own|openai|xlam|seal
+                                         xLAM and Hammer (query, tools, answers), Seal-Tools (query, calling), BFCL (question, function;
+                                         the answers in possible_answer/ beside the file or under ground_truth; for evaluation only);
+                                         seen from the first row, or said: file:PATH#format=own|openai|xlam|seal|bfcl
   bfcl:CATEGORY                          Berkeley function-calling leaderboard v4, for evaluation only
   mix:0.7*starter+0.3*file:x.jsonl       parts by weight; as many problems as the scarcest file allows
 Options behind a source, one after the other:

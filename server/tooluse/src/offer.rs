@@ -58,33 +58,69 @@ fn name(name: &str) -> Result<(), String> {
     if let Some(c) = hidden(name) {
         return Err(format!("holds the character {}", code(c)));
     }
-    let styled = |c: char| !c.is_ascii() && std::iter::once(c).nfkc().any(|n| n.is_ascii_alphanumeric());
-    let stranger = name.chars().find(|&c| latin(c) != c || styled(c));
-    match stranger {
-        Some(c) if name.chars().any(|c| c.is_ascii_alphabetic()) => {
+    // a name in another script alone imitates no Latin one but by its whole look, which `twins` finds
+    let has_latin = name.chars().any(|c| c.is_ascii_alphabetic());
+    // accents that stand behind their letter become one letter with it, where there is one
+    let written: String = name.nfc().collect();
+    let stranger = written.chars().find(|&c| !c.is_ascii() && !latin_letter(c));
+    match stranger.filter(|_| has_latin) {
+        Some(c) => {
             let like: String = std::iter::once(c).nfkc().map(latin).collect();
-            Err(format!("holds {}, which looks like {like:?}, among Latin letters", code(c)))
+            match like.is_ascii() {
+                true => Err(format!("holds {}, which looks like {like:?}, among Latin letters", code(c))),
+                false => Err(format!(
+                    "holds {} among Latin letters; beside a to z only accented Latin letters (U+00C0 to U+024F) may stand",
+                    code(c)
+                )),
+            }
         }
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 
-/// A control character, or one that is not seen or turns the direction of writing.
+/// A letter of the blocks Latin-1, Extended-A and Extended-B that looks like no ASCII letter or sign.
+fn latin_letter(c: char) -> bool {
+    let block = matches!(c, '\u{c0}'..='\u{24f}') && c.is_alphabetic();
+    // dotless letters and clicks; ligatures and the long s are written with ASCII letters by NFKC
+    block && !matches!(c, 'ı' | 'ȷ' | '\u{1c0}'..='\u{1c3}') && !std::iter::once(c).nfkc().any(|n| n.is_ascii())
+}
+
+/// A control character, or one that is not seen, turns the direction of writing, or passes for a space or a hyphen.
 fn hidden(text: &str) -> Option<char> {
-    text.chars().find(|&c| {
-        c.is_control()
-            || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-    })
+    text.chars().find(|&c| c.is_control() || ignorable(c) || blank(c) || hyphen(c))
+}
+
+/// Unicode's `Default_Ignorable_Code_Point` (DerivedCoreProperties 16.0), and the marks of interlinear annotation.
+fn ignorable(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
+        | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// White space beyond ASCII, and a Braille pattern without dots.
+fn blank(c: char) -> bool {
+    (!c.is_ascii() && c.is_whitespace()) || c == '\u{2800}'
+}
+
+/// A dash beyond ASCII (Unicode's `Dash` and `Hyphen`).
+fn hyphen(c: char) -> bool {
+    const DASHES: &str = "\u{58a}\u{5be}\u{1400}\u{1806}\u{2010}\u{2011}\u{2012}\u{2013}\u{2014}\u{2015}\u{2043}\u{2053}\u{207b}\u{208b}\
+                          \u{2212}\u{2e17}\u{2e1a}\u{2e3a}\u{2e3b}\u{2e40}\u{2e5d}\u{301c}\u{3030}\u{30a0}\u{fe31}\u{fe32}\u{fe58}\u{fe63}\
+                          \u{ff0d}\u{10d6e}\u{10ead}";
+    DASHES.contains(c)
 }
 
 /// The Latin letter that a letter of another alphabet looks like; itself where there is none.
 fn latin(c: char) -> char {
-    const ALIKE: [(&str, &str); 4] = [
+    const ALIKE: [(&str, &str); 7] = [
         ("аеорсухіјѕһԁԛԝӏ", "aeopcyxijshdqwl"),
         ("АВЕКМНОРСТХУІЈЅԌ", "ABEKMHOPCTXYIJSG"),
         ("ΑΒΕΖΗΙΚΜΝΟΡΤΥΧονι", "ABEZHIKMNOPTYXovi"),
         ("ıոսօցհ", "inuogh"),
+        ("αορυκϲϳ", "aopukcj"),
+        ("ᎠᎡᎢᎥᎪᎫᎬᎳᎷᎻᏀᏃᏚᏙᏟᏢᏦᏴᏞ", "DRTiAJEWMHGZSVCPKBL"),
+        ("ꓐꓑꓓꓔꓖꓗꓙꓚꓜꓝꓠꓡꓢꓣꓦꓧꓪꓫꓬꓮꓰꓲꓳꓴ", "BPDTGKJCZFNLSRVHWXYAEIOU"),
     ];
     let pair = |(from, to): (&str, &str)| from.chars().zip(to.chars()).find(|(f, _)| *f == c).map(|(_, t)| t);
     ALIKE.into_iter().find_map(pair).unwrap_or(c)
@@ -126,6 +162,25 @@ mod tests {
             (&["\u{1d41a}dd"], "U+1D41A, which looks like \"a\""),
             (&["\u{131}d"], "U+0131, which looks like \"i\""),
             (&["\u{578}dd"], "U+0578, which looks like \"n\""),
+            (&["get_w\u{e9}\u{301}ather"], "U+0301 among Latin letters"),
+            (&["get_we\u{3b1}ther"], "U+03B1, which looks like \"a\""),
+            (&["get_weather\u{5d9}"], "U+05D9 among Latin letters"),
+            (&["get\u{1c0}weather"], "U+01C0 among Latin letters"),
+            (&["ge\u{17f}t"], "U+017F, which looks like \"s\""),
+            (&["\u{fb01}nd"], "U+FB01, which looks like \"fi\""),
+            (&["get\u{d7}"], "U+00D7 among Latin letters"),
+            (&["天气api"], "U+5929 among Latin letters"),
+            (&["get\u{34f}weather"], "U+034F"),
+            (&["get\u{17b5}weather"], "U+17B5"),
+            (&["get\u{3164}weather"], "U+3164"),
+            (&["get\u{2800}weather"], "U+2800"),
+            (&["get\u{fe0f}weather"], "U+FE0F"),
+            (&["get\u{e0100}weather"], "U+E0100"),
+            (&["get\u{a0}weather"], "U+00A0"),
+            (&["get\u{2010}weather"], "U+2010"),
+            (&["get\u{2212}weather"], "U+2212"),
+            (&["погода\u{fe0e}"], "U+FE0E"),
+            (&["ᎪᏴ", "AB"], "tools \"AB\" and \"ᎪᏴ\" have names that look alike"),
             (&["caf\u{e9}", "cafe\u{301}"], "look alike"),
             (&["ｆ１", "f1"], "look alike"),
             (&["f", "g", "f"], "is offered twice"),
@@ -146,5 +201,7 @@ mod tests {
         let many: Vec<Tool> = (0..200).map(|i| tool(&format!("domain.tool-{i}"), json!({"type": "object"}))).collect();
         assert_eq!(check(&many), Ok(()));
         assert_eq!(check(&[tool("погода", json!({})), tool("天气", json!({})), tool("météo", json!({}))]), Ok(()));
+        let latin = ["straße", "łódź_2", "cafe\u{301}", "ønske", "şehir", "天气_1"].map(|name| tool(name, json!({})));
+        assert_eq!(check(&latin), Ok(()));
     }
 }

@@ -1,16 +1,17 @@
 //! Predictions of any model, scored: `{"id", "calls"}` or `{"id", "text"}`, one JSON object a line.
 //!
 //! In: a task set and lines. Out: per line a verdict, or what is wrong with which field. `calls: null` = unreadable, `[]` = no call.
-//! An id may come again: every line is judged on its own.
+//! An id may come again: every line is judged on its own. A line that cannot be read is a wrong answer to the problem it names.
+//! Of a key that comes twice the later value counts, as in Python.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 use whetstone_domain::{Outcome, ParseFailure, ParseReport, Problem, StopReason, ToolCall, config::Format};
 
-use crate::format::json::{DuplicateKeys, Reader};
+use crate::format::json::{DuplicateKeys, MAX_DEPTH, Reader};
 use crate::reward::{ExplainedReward, argument_words};
 use crate::tasks::{Refusal, TaskError, lines};
 use crate::{format, matching, outcome};
@@ -33,6 +34,8 @@ pub struct Line {
 pub struct BadLine {
     /// The id that it gives, where that much can be read.
     pub id: Option<String>,
+    /// A wrong answer: the id is that of a problem that one line can answer.
+    pub counts: bool,
     /// What is wrong, and where.
     pub refusal: Refusal,
 }
@@ -69,7 +72,10 @@ pub fn read(path: &Path, format: Format, ids: &HashMap<&str, &Problem>) -> Resul
     lines::for_each(path, |line, text| {
         let mut id = None;
         let read = text.map_err(|reason| ("row".to_owned(), reason)).and_then(|text| one(line, text, format, ids, &mut id));
-        out.push(read.map_err(|(field, reason)| BadLine { id, refusal: Refusal { file: file.clone(), line, field, reason } }));
+        out.push(read.map_err(|(field, reason)| {
+            let counts = id.as_deref().and_then(|id| ids.get(id)).is_some_and(|p| !p.is_conversation());
+            BadLine { id, counts, refusal: Refusal { file: file.clone(), line, field, reason } }
+        }));
     })?;
     Ok(out)
 }
@@ -83,11 +89,14 @@ fn one(
     known: &mut Option<String>,
 ) -> Result<Line, (String, String)> {
     let bad = |field: &str, reason: String| Err((field.to_owned(), reason));
-    let mut reader = Reader::at(text, 0, DuplicateKeys::Refuse);
+    let mut reader = Reader::at(text, 0, DuplicateKeys::LastWins);
     let mut row = match reader.value(0) {
         Ok(Value::Object(row)) => row,
         Ok(_) => return bad("row", "must be a JSON object".into()),
-        Err(e) => return bad("row", format!("is no JSON, byte {}: {}", e.position, e.reason)),
+        Err(e) => {
+            *known = id_of(text);
+            return bad("row", format!("is no JSON, byte {}: {}", e.position, e.reason));
+        }
     };
     let id = match row.remove("id") {
         Some(Value::String(id)) => id,
@@ -113,8 +122,8 @@ fn one(
         (None, _) => return bad("text", "is null; write \"calls\": null for an answer that cannot be read".into()),
         (Some(Value::Null), text) => {
             let text = text.and_then(|t| t.as_str().map(str::to_owned)).unwrap_or_default();
-            let lenient = if text.is_empty() { None } else { format::parse(format, &text).lenient };
-            (text, ParseReport { strict: Err(ParseFailure { position: 0, reason: "the calls are null: unreadable".into() }), lenient })
+            let strict = Err(ParseFailure { position: 0, reason: "the calls are null: unreadable".into() });
+            (text, ParseReport { strict, lenient: None })
         }
         (Some(Value::Array(items)), text) => {
             let calls = items.into_iter().enumerate().map(|(i, v)| call(v, &format!("calls[{i}]"))).collect::<Result<Vec<_>, _>>()?;
@@ -124,6 +133,46 @@ fn one(
         (Some(_), _) => return bad("calls", "must be a list of calls, or null for an answer that cannot be read".into()),
     };
     Ok(Line { line, id, text, parse })
+}
+
+/// The id of a row that is no JSON, where so much of it can be read: the last string under the key `id` of the outermost object.
+/// Text before the mistake and after it is looked at alike; no value but the id is read.
+fn id_of(text: &str) -> Option<String> {
+    let bytes = text.as_bytes();
+    let (mut at, mut depth, mut id) = (0, 0usize, None);
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b'"' => {
+                let Some(end) = string_end(bytes, at) else { break };
+                let mut behind = Reader::at(text, end, DuplicateKeys::LastWins);
+                if depth == 1 && &text[at..end] == "\"id\"" && behind.take(b':') {
+                    behind.peek();
+                    if let Ok(Value::String(given)) = behind.value(MAX_DEPTH) {
+                        id = Some(given);
+                    }
+                }
+                at = end;
+                continue;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    id
+}
+
+/// Where the string that begins at `start` ends, whatever stands in it.
+fn string_end(bytes: &[u8], start: usize) -> Option<usize> {
+    let mut at = start + 1;
+    loop {
+        match bytes.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
 }
 
 fn call(value: Value, field: &str) -> Result<ToolCall, (String, String)> {
@@ -147,6 +196,50 @@ pub fn judge(problem: &Problem, line: &Line) -> Judged {
     };
     let explanation = explain(problem, &line.parse, outcome);
     Judged { id: line.id.clone(), correct: outcome.is_correct(), outcome, explanation, rewards: Map::new() }
+}
+
+/// What a file of predictions comes to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Tally {
+    /// Lines that answer a problem: those judged, and those that cannot be read but name one.
+    pub scored: usize,
+    /// Those of them that are right.
+    pub correct: usize,
+    /// Lines that answer no problem of the set.
+    pub uncounted: usize,
+    /// Problems with a line.
+    pub answered: usize,
+    /// Scored lines by outcome; those that cannot be read are errors.
+    pub outcomes: BTreeMap<&'static str, usize>,
+}
+
+impl Tally {
+    /// Counts lines.
+    pub fn of(judged: &[Result<Judged, BadLine>]) -> Self {
+        let mut ids = HashSet::new();
+        let mut tally = Self { scored: 0, correct: 0, uncounted: 0, answered: 0, outcomes: BTreeMap::new() };
+        for line in judged {
+            let (id, outcome) = match line {
+                Ok(judged) => (Some(judged.id.as_str()), judged.outcome),
+                Err(bad) if bad.counts => (bad.id.as_deref(), Outcome::Error),
+                Err(_) => {
+                    tally.uncounted += 1;
+                    continue;
+                }
+            };
+            ids.extend(id);
+            tally.scored += 1;
+            tally.correct += usize::from(line.as_ref().is_ok_and(|judged| judged.correct));
+            *tally.outcomes.entry(outcome.name()).or_insert(0) += 1;
+        }
+        tally.answered = ids.len();
+        tally
+    }
+
+    /// Share of the scored lines that are right.
+    pub fn accuracy(&self) -> f64 {
+        self.correct as f64 / self.scored.max(1) as f64
+    }
 }
 
 fn abstains(problem: &Problem) -> bool {
@@ -232,7 +325,8 @@ mod tests {
         ] {
             let lines = read_lines(&problems, &format!("\n{row}\n{{\"id\": \"{id}\", \"calls\": []}}\n"));
             assert!(lines.len() == 2 && lines[1].is_ok(), "{row}");
-            let BadLine { id: given, refusal } = lines[0].clone().expect_err(&row);
+            let BadLine { id: given, counts, refusal } = lines[0].clone().expect_err(&row);
+            assert_eq!(counts, given.as_ref() == Some(id), "{row}");
             assert!(refusal.line == 2 && refusal.field == field && refusal.reason.contains(reason), "{refusal}");
             let readable = [id.as_str(), "nobody"].into_iter().find(|id| row.contains(&format!("\"{id}\"")));
             assert_eq!(given.as_deref(), readable, "{row}");
@@ -243,9 +337,59 @@ mod tests {
     fn a_conversation_is_not_judged_by_one_line() {
         let problem = starter::tools::problem(false, 3, 0);
         let row = serde_json::json!({"id": problem.id, "calls": matching::canonical(&problem)}).to_string();
-        let BadLine { id, refusal } = read_lines(std::slice::from_ref(&problem), &row)[0].clone().expect_err("several turns");
-        assert_eq!(id.as_ref(), Some(&problem.id));
+        let BadLine { id, counts, refusal } = read_lines(std::slice::from_ref(&problem), &row)[0].clone().expect_err("several turns");
+        assert_eq!((id.as_ref(), counts), (Some(&problem.id), false));
         assert!(refusal.field == "id" && refusal.reason.contains("several turns"), "{refusal}");
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_read_is_a_wrong_answer_to_the_problem_it_names() {
+        let p = starter::load(true, 3, 60).into_iter().find(|p| !p.expected.is_no_call()).expect("a call");
+        let id = &p.id;
+        let gold = serde_json::json!({"id": id, "calls": matching::canonical(&p)});
+        let nan = format!("{{\"id\": \"{id}\", \"calls\": [{{\"name\": \"f\", \"arguments\": {{\"n\":NaN}}}}]}}");
+        let string = format!("{{\"id\": \"{id}\", \"calls\": [{{\"name\": \"f\", \"arguments\": \"{{}}\"}}]}}");
+        let lines = read_lines(std::slice::from_ref(&p), &format!("{gold}\n{nan}\n{nan}\n{string}\n{{\"id\": \"nobody\"}}\nx"));
+        let judged: Vec<_> = lines.into_iter().map(|line| line.map(|line| judge(&p, &line))).collect();
+        let tally = Tally::of(&judged);
+        assert_eq!((tally.scored, tally.correct, tally.uncounted, tally.answered), (4, 1, 2, 1));
+        assert_eq!(tally.accuracy(), 0.25);
+        assert_eq!(tally.outcomes, BTreeMap::from([("correct", 1), ("error", 3)]));
+    }
+
+    #[test]
+    fn a_row_that_is_no_json_keeps_its_id() {
+        let problems = starter::load(true, 3, 1);
+        let id = &problems[0].id;
+        let deep = "[".repeat(100) + &"]".repeat(100);
+        for broken in ["NaN", "1e999", "\"\\ud800\"", "\"a\\q\\\"\"", &deep, "{\"id\": \"other\", \"x\": NaN}"] {
+            for row in [format!("{{\"id\": \"{id}\", \"calls\": {broken}}}"), format!("{{\"calls\": {broken}, \"id\" : \"{id}\"}}")] {
+                let bad = read_lines(&problems, &row)[0].clone().expect_err(&row);
+                assert_eq!((bad.id.as_ref(), bad.counts, bad.refusal.field.as_str()), (Some(id), true, "row"), "{row}");
+            }
+        }
+        let cut = read_lines(&problems, &format!("{{\"id\": \"{id}\", \"text\": \"So"))[0].clone().expect_err("cut off");
+        assert_eq!((cut.id.as_ref(), cut.counts), (Some(id), true));
+        for none in
+            ["{\"calls\": \"id\": NaN}", "[{\"id\": \"x\"}", "{\"id\": \"\\ud800\"}", "{\"id", "{\"id\\", "{\"id\": {\"id\": \"x\"}"]
+        {
+            assert_eq!(id_of(none), None, "{none}");
+        }
+        // as Python reads it
+        let twice = format!("{{\"id\": \"x\", \"calls\": null, \"calls\": [], \"id\": \"{id}\"}}");
+        let line = read_lines(&problems, &twice)[0].clone().expect("the later values");
+        assert_eq!((&line.id, line.parse.strict), (id, Ok(vec![])));
+    }
+
+    #[test]
+    fn calls_that_are_null_cannot_be_read_whatever_the_text_says() {
+        for p in &starter::load(true, 3, 20) {
+            for text in ["x", "", "So: {\"name\": \"f\", \"arguments\": {}}"] {
+                let row = serde_json::json!({"id": p.id, "text": text, "calls": null}).to_string();
+                let judged = judge(p, &read_lines(std::slice::from_ref(p), &row)[0].clone().expect("good"));
+                assert_eq!(judged.outcome, Outcome::BadJson, "{row}");
+            }
+        }
     }
 
     #[test]

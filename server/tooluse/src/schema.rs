@@ -24,9 +24,44 @@ pub fn check(tool: &Tool, call: &ToolCall) -> Result<(), String> {
     validator.validate(&arguments).map_err(|e| format!("{}: {}", place(e.instance_path().as_str()), shortened(&e.to_string())))
 }
 
-/// Checks that the tool's own schema is one.
+/// Checks that the tool's own schema is one: no part of it is anything but a schema, no type is one that nobody knows.
 pub fn compiles(tool: &Tool) -> Result<(), String> {
-    validator(tool).map(drop)
+    validator(tool)?;
+    sound(&tool.parameters, "")
+        .map_err(|(path, reason)| format!("the schema of tool {:?} is invalid at {}: {}", tool.name, place(&path), shortened(&reason)))
+}
+
+/// What [`json_schema`] would drop in silence, and where. For schemas that are [`bounded`]: this recurses.
+fn sound(schema: &Value, path: &str) -> Result<(), (String, String)> {
+    let map = match schema {
+        Value::Object(map) => map,
+        Value::Bool(_) => return Ok(()),
+        _ => return Err((path.to_owned(), format!("must be an object or a boolean, and is {schema}"))),
+    };
+    for (key, value) in map {
+        let at = format!("{path}/{key}");
+        match (key.as_str(), value) {
+            ("type", Value::String(_) | Value::Array(_)) => {
+                let mut names = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice).iter().filter_map(Value::as_str);
+                if let Some(unknown) = names.find(|name| !is_type(name)) {
+                    return Err((
+                        at,
+                        format!("{unknown:?} is no type; types are string, number, integer, boolean, array, object and null"),
+                    ));
+                }
+            }
+            (key, Value::Object(named)) if NAMED.contains(&key) => {
+                named.iter().try_for_each(|(name, schema)| sound(schema, &format!("{at}/{name}")))?;
+            }
+            (key, Value::Array(list)) if key == "items" || LISTED.contains(&key) => {
+                list.iter().enumerate().try_for_each(|(i, schema)| sound(schema, &format!("{at}/{i}")))?;
+            }
+            (key, schema) if ONE.contains(&key) => sound(schema, &at)?,
+            // of the wrong kind: the check against JSON Schema's own schema names it
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn validator(tool: &Tool) -> Result<jsonschema::Validator, String> {
@@ -48,6 +83,25 @@ pub(crate) fn shortened(message: &str) -> String {
 fn place(path: &str) -> &str {
     if path.is_empty() { "/" } else { path }
 }
+
+/// Keywords that hold schemas under names.
+const NAMED: [&str; 5] = ["properties", "patternProperties", "$defs", "definitions", "dependentSchemas"];
+/// Keywords that hold a list of schemas.
+const LISTED: [&str; 4] = ["anyOf", "oneOf", "allOf", "prefixItems"];
+/// Keywords that hold one schema.
+const ONE: [&str; 11] = [
+    "items",
+    "additionalProperties",
+    "not",
+    "if",
+    "then",
+    "else",
+    "contains",
+    "propertyNames",
+    "additionalItems",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+];
 
 /// A tool's parameters as JSON Schema proper: BFCL's type names translated (`dict`, `float`, `tuple`, `any` and the Java and
 /// JavaScript names of BFCL's `GORILLA_TO_OPENAPI`) wherever a schema may stand, OpenAPI's `nullable` and the older list form of
@@ -76,31 +130,21 @@ fn keyword((key, value): (&String, &Value)) -> Option<(String, Value)> {
             let known: Option<Vec<&str>> = names.iter().map(|n| n.as_str().and_then(json_type)).collect();
             Value::from(known?)
         }
-        ("properties" | "patternProperties" | "$defs" | "definitions" | "dependentSchemas", Value::Object(map)) => {
-            Value::Object(map.iter().map(|(k, v)| (k.clone(), json_schema(v))).collect())
-        }
+        (key, Value::Object(map)) if NAMED.contains(&key) => Value::Object(map.iter().map(|(k, v)| (k.clone(), json_schema(v))).collect()),
         // a list of schemas by position has a name of its own today
         ("items", Value::Array(list)) => return Some(("prefixItems".into(), list.iter().map(json_schema).collect())),
-        (
-            "items"
-            | "additionalProperties"
-            | "not"
-            | "if"
-            | "then"
-            | "else"
-            | "contains"
-            | "propertyNames"
-            | "additionalItems"
-            | "unevaluatedItems"
-            | "unevaluatedProperties",
-            schema,
-        ) => json_schema(schema),
-        ("anyOf" | "oneOf" | "allOf" | "prefixItems", Value::Array(list)) => list.iter().map(json_schema).collect(),
+        (key, schema) if ONE.contains(&key) => json_schema(schema),
+        (key, Value::Array(list)) if LISTED.contains(&key) => list.iter().map(json_schema).collect(),
         // older drafts and BFCL put a boolean on the property itself; JSON Schema wants a list on its parent
         ("required", Value::Bool(_)) => return None,
         _ => value.clone(),
     };
     Some((key.clone(), kept))
+}
+
+/// A type that somebody knows; `any`, and BFCL's one empty name, are no constraint.
+pub(crate) fn is_type(name: &str) -> bool {
+    json_type(name).is_some() || matches!(name, "any" | "Any" | "")
 }
 
 /// None = no constraint.
@@ -163,6 +207,29 @@ mod tests {
             let error = checked(schema.clone(), bad).expect_err(path);
             assert!(error.starts_with(path), "{error}");
         }
+    }
+
+    #[test]
+    fn what_is_no_schema_is_named_with_its_path() {
+        let compiled = |parameters: Value| compiles(&Tool { name: "f".into(), description: String::new(), parameters });
+        for (property, at) in [
+            (json!({"type": "strng"}), "/properties/a/type: \"strng\" is no type"),
+            (json!({"type": ["string", "nul"]}), "/properties/a/type: \"nul\" is no type"),
+            (json!({"type": "array", "items": "string"}), "/properties/a/items: must be an object or a boolean"),
+            (json!({"type": "array", "items": [{"type": "strng"}]}), "/properties/a/items/0/type: "),
+            (json!({"type": "object", "additionalProperties": "no"}), "/properties/a/additionalProperties: must be"),
+            (json!({"type": "object", "properties": {"b": 5}}), "/properties/a/properties/b: must be"),
+            (json!({"anyOf": [{"type": "integer"}, "string"]}), "/properties/a/anyOf/1: must be"),
+            (json!({"type": "object", "properties": 5}), "/properties/a/properties: "),
+        ] {
+            let error = compiled(json!({"type": "object", "properties": {"a": property}})).expect_err(at);
+            assert!(error.starts_with(&format!("the schema of tool \"f\" is invalid at {at}")), "{error}");
+        }
+        let names =
+            ["dict", "float", "tuple", "any", "String", "HashMap", "ArrayList", "Array", "Boolean", "long", "double", "char", "bool"];
+        let properties: Map<String, Value> = names.iter().map(|n| ((*n).to_owned(), json!({"type": n, "default": "strng"}))).collect();
+        assert_eq!(compiled(json!({"type": "dict", "properties": properties, "additionalProperties": false})), Ok(()));
+        assert_eq!(compiled(json!({"properties": {"type": {"enum": ["strng"]}}, "items": true})), Ok(()));
     }
 
     #[test]

@@ -142,7 +142,7 @@ pub fn audit<E>(
         accuracy: right as f64 / problems as f64,
     };
     let ways = sums.iter().map(row).collect();
-    let violations = found.into_iter().map(|((rule, ..), (detail, problems))| Violation { rule, detail, problems }).collect();
+    let violations = found.into_iter().map(|((rule, ..), (detail, problems))| Violation { rule, detail, problems, step: 0 }).collect();
     Ok(ConversationReport { ways, violations, gold_not_right })
 }
 

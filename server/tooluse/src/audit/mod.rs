@@ -48,6 +48,8 @@ pub struct Violation {
     pub detail: String,
     /// Problems on which it was found.
     pub problems: usize,
+    /// 0-based GRPO step at which the reward does this.
+    pub step: usize,
 }
 
 /// What the audit of a reward found.
@@ -55,7 +57,9 @@ pub struct Violation {
 pub struct RewardReport {
     /// Name of the reward.
     pub reward: String,
-    /// One row a policy, garbage first, gold last.
+    /// Steps at which the rules were checked: more than the first where a weight moves.
+    pub steps: Vec<usize>,
+    /// One row a policy, garbage first, gold last, at the first step.
     pub policies: Vec<PolicyRow>,
     /// Problems on which the whole ladder could be tested.
     pub ladder_problems: usize,
@@ -82,12 +86,32 @@ struct Answer {
 
 type Earned = BTreeMap<Policy, Answer>;
 
-/// Lets every policy answer every problem. `score` is given a problem, a text and its outcome; `graded` asks for a strict climb.
+/// Lets every policy answer every problem, at each of `steps` ([`crate::Rewarder::steps`]). `score` is given a step, a problem, a text
+/// and its outcome; `graded` asks for a strict climb.
 pub fn audit<E>(
     reward: &str,
     format: Format,
     problems: &[Problem],
     graded: bool,
+    steps: &[usize],
+    mut score: impl FnMut(usize, &Problem, &str, Outcome) -> Result<f64, E>,
+) -> Result<RewardReport, E> {
+    let (first, later) = steps.split_first().map_or((0, steps), |(first, later)| (*first, later));
+    let mut report = at_step(reward, format, problems, graded, first, |p, text, outcome| score(first, p, text, outcome))?;
+    for &step in later {
+        let then = at_step(reward, format, problems, graded, step, |p, text, outcome| score(step, p, text, outcome))?;
+        report.steps.push(step);
+        report.violations.extend(then.violations);
+    }
+    Ok(report)
+}
+
+fn at_step<E>(
+    reward: &str,
+    format: Format,
+    problems: &[Problem],
+    graded: bool,
+    step: usize,
     mut score: impl FnMut(&Problem, &str, Outcome) -> Result<f64, E>,
 ) -> Result<RewardReport, E> {
     let mut sums: BTreeMap<Policy, Sums> = BTreeMap::new();
@@ -132,8 +156,8 @@ pub fn audit<E>(
         rules.add("silence_pays", detail, sums.get(&Policy::Abstain).map_or(0, |s| s.of_calls.0));
     }
     let ladder_problems = rules.ladder_problems;
-    let violations = rules.found.into_iter().map(|((rule, _), (detail, problems))| Violation { rule, detail, problems }).collect();
-    Ok(RewardReport { reward: reward.to_owned(), policies, ladder_problems, violations, gold_not_right })
+    let violations = rules.found.into_iter().map(|((rule, _), (detail, problems))| Violation { rule, detail, problems, step }).collect();
+    Ok(RewardReport { reward: reward.to_owned(), steps: vec![step], policies, ladder_problems, violations, gold_not_right })
 }
 
 struct Rules {

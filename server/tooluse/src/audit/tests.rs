@@ -16,10 +16,10 @@ fn by(name: &RewardName, graded: bool) -> RewardReport {
 
 fn within(format: Format, name: &RewardName, graded: bool) -> RewardReport {
     let rewarder = Rewarder::new(&RunConfig { reward: name.clone(), format, ..RunConfig::default() }).expect("built in");
-    let score = |p: &Problem, text: &str, outcome| {
+    let score = |_, p: &Problem, text: &str, outcome| {
         Ok::<_, std::convert::Infallible>(rewarder.score(p, text, &format::parse(format, text), outcome).total)
     };
-    match audit(&name.to_string(), format, &problems(), graded, score) {
+    match audit(&name.to_string(), format, &problems(), graded, &rewarder.steps(), score) {
         Ok(report) => report,
         Err(never) => match never {},
     }
@@ -61,8 +61,8 @@ fn a_reward_that_is_not_strictly_graded_is_named() {
 #[test]
 fn rewards_that_pay_for_the_wrong_thing_are_named() {
     let audited = |score: &dyn Fn(&str, Outcome) -> f64| {
-        let score = |_: &Problem, text: &str, outcome| Ok::<_, std::convert::Infallible>(score(text, outcome));
-        let report = audit("mine", Format::BareJson, &problems(), false, score).unwrap_or_else(|never| match never {});
+        let score = |_, _: &Problem, text: &str, outcome| Ok::<_, std::convert::Infallible>(score(text, outcome));
+        let report = audit("mine", Format::BareJson, &problems(), false, &[0], score).unwrap_or_else(|never| match never {});
         report.violations.into_iter().map(|v| v.rule).collect::<std::collections::BTreeSet<_>>()
     };
     assert!(audited(&|_, outcome| f64::from(u8::from(outcome.is_correct()))).is_empty());
@@ -75,6 +75,28 @@ fn rewards_that_pay_for_the_wrong_thing_are_named() {
     });
     assert!(down.contains("decreasing"), "{down:?}");
     assert!(audited(&|_, _| 0.0).contains("gold_is_not_the_maximum"), "nothing for anybody");
+}
+
+#[test]
+fn a_reward_is_audited_wherever_its_weights_move() {
+    let ramp = |from: f64, to: f64| json!({"from": from, "to": to, "start": 10, "end": 20});
+    let audited = |parts: serde_json::Value| {
+        let composition = serde_json::from_value(json!({"part": parts})).expect("a composition");
+        let config = RunConfig { reward: RewardName::Composition, composition: Some(composition), ..RunConfig::default() };
+        let rewarder = Rewarder::new(&config).expect("a reward");
+        let format = Format::BareJson;
+        let score = |step, p: &Problem, text: &str, outcome| {
+            Ok::<_, std::convert::Infallible>(rewarder.at(step).score(p, text, &format::parse(format, text), outcome).total)
+        };
+        audit("mine", format, &problems(), false, &rewarder.steps(), score).unwrap_or_else(|never| match never {})
+    };
+    let good = audited(json!([{"use": "dense", "weight": ramp(1.0, 0.0)}, {"use": "strict"}]));
+    assert_eq!((good.steps, good.violations), (vec![0, 10, 15, 20], vec![]));
+    // good at first, upside down in the end
+    let turns = audited(json!([{"use": "dense", "weight": ramp(1.0, -1.0)}]));
+    let steps: std::collections::BTreeSet<usize> = turns.violations.iter().map(|v| v.step).collect();
+    assert_eq!(steps, std::collections::BTreeSet::from([15, 20]), "{:?}", turns.violations);
+    assert_eq!(audited(json!([{"use": "strict"}])).steps, [0]);
 }
 
 #[test]

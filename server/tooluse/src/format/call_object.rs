@@ -36,8 +36,8 @@ pub(super) fn strict_call(reader: &mut Reader<'_>, depth: usize, shape: Shape) -
         Some(_) => return failure(at, format!("{:?} must be an object", shape.arguments)),
         None => return failure(at, format!("the call has no {:?}", shape.arguments)),
     };
-    if shape.id && map.get("id").is_some_and(Value::is_string) {
-        map.shift_remove("id");
+    if shape.id && map.shift_remove("id").is_some_and(|id| !id.is_string()) {
+        return failure(at, "\"id\" must be a string");
     }
     match map.keys().next() {
         Some(key) => failure(at, format!("the call has an unknown key {key:?}")),

@@ -169,6 +169,7 @@ fn strict_refuses_everything_else_and_says_where() {
         (Lfm2, "[f(a=1)]", 0, "expected <|tool_call_start|>"),
         (Lfm2, "<|tool_call_start|>[f(a=1)]", 27, "expected <|tool_call_end|>"),
         (Mistral, "[{\"name\": \"f\", \"arguments\": {}}]", 0, "expected [TOOL_CALLS]"),
+        (Mistral, "[TOOL_CALLS][{\"name\": \"f\", \"arguments\": {}, \"id\": 5}]", 13, "\"id\" must be a string"),
         (Mistral, "[TOOL_CALLS]f[ARGS]{}", 12, "expected `[`"),
     ] {
         let failure = strict(format, text).expect_err(text);

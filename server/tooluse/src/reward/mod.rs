@@ -18,9 +18,11 @@ pub mod toolrl;
 pub(crate) use explain::of_argument as argument_words;
 pub use explain::{ExplainedPart, ExplainedReward};
 
+use std::collections::BTreeSet;
+
 use whetstone_domain::{
     ConfigError, Outcome, ParseReport, Problem, Reward, RewardPart, RunConfig,
-    config::{ArgDenominator, Format, RewardName, ToolrlGrading, Weight},
+    config::{ArgDenominator, Format, Ramp, RewardName, ToolrlGrading, Weight},
 };
 
 use crate::conversation::judge;
@@ -130,6 +132,16 @@ impl Rewarder {
     /// The same reward with the weights of a 0-based GRPO step.
     pub fn at(&self, step: usize) -> Self {
         Self { step, ..self.clone() }
+    }
+
+    /// Steps that tell how the weights move: the first, and the start, middle and end of every ramp.
+    pub fn steps(&self) -> Vec<usize> {
+        let of = |summand: &Summand| match summand.weight {
+            Weight::Constant(_) => vec![],
+            Weight::Linear(Ramp { start, end, .. }) => vec![start, start.midpoint(end), end],
+        };
+        let steps: BTreeSet<usize> = self.summands.iter().flat_map(of).chain([0]).collect();
+        steps.into_iter().collect()
     }
 
     /// What a conversation earns; its parts and weights are [`judge::WEIGHTS`], whatever the weights of single answers.

@@ -1,7 +1,7 @@
 //! BFCL's question and possible-answer files, as the `bfcl-eval` wheel has them (`bfcl_eval/data/`, v4).
 //!
-//! In: the unpacked wheel and a category. Out: its problems, accepted values kept as BFCL's lists. For evaluation only: half of
-//! `multiple` asks what `simple_python` asks, so nothing of BFCL should ever be trained on.
+//! In: the unpacked wheel and a category, or a file of that format. Out: its problems, accepted values kept as BFCL's lists. For
+//! evaluation only: half of `multiple` asks what `simple_python` asks, so nothing of BFCL should ever be trained on.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -9,8 +9,10 @@ use std::path::Path;
 use serde_json::{Map, Value};
 use whetstone_domain::{Accepted, Expected, ExpectedCall, Matcher, Message, Problem, Role, Tool};
 
+use super::jsonl::{self, Bad, bad};
 use super::{Refusal, Row, TaskError, lines};
 use crate::format::json::{DuplicateKeys, Reader};
+use crate::schema;
 
 /// Categories of one turn that have Python-typed answers or expect no call.
 pub const CATEGORIES: [&str; 10] = [
@@ -26,12 +28,6 @@ pub const CATEGORIES: [&str; 10] = [
     "live_irrelevance",
 ];
 
-type Bad = (String, String);
-
-fn bad<T>(field: &str, reason: impl Into<String>) -> Result<T, Bad> {
-    Err((field.to_owned(), reason.into()))
-}
-
 /// Reads a category.
 pub(crate) fn read(spec: &str, category: &str, root: Option<&Path>) -> Result<Vec<Result<Row, Refusal>>, TaskError> {
     if !CATEGORIES.contains(&category) {
@@ -42,15 +38,48 @@ pub(crate) fn read(spec: &str, category: &str, root: Option<&Path>) -> Result<Ve
     let name = format!("BFCL_v4_{category}.json");
     let (questions, answers) = (data.join(&name), data.join("possible_answer").join(&name));
     let abstain = category.contains("irrelevance");
-    for path in [&questions].into_iter().chain((!abstain).then_some(&answers)) {
+    for path in std::iter::once(&questions).chain((!abstain).then_some(&answers)) {
         if !path.is_file() {
             return Err(TaskError::BfclFile { spec: spec.to_owned(), path: path.clone() });
         }
     }
+    pair(&questions, (!abstain).then_some(answers.as_path()), category)
+}
+
+/// Reads a file of questions in BFCL's format. Its answers stand in the rows, or in a file of the same name in `possible_answer/`
+/// beside it; its name says the category, as in `BFCL_v4_parallel.json`.
+pub(super) fn read_file(path: &Path) -> Result<Vec<Result<Row, Refusal>>, TaskError> {
+    let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+    let category = stem.strip_prefix("BFCL_v").and_then(|rest| rest.split_once('_')).map_or(stem.as_str(), |(_, category)| category);
+    let answers = path.file_name().and_then(|name| Some(path.parent()?.join("possible_answer").join(name))).filter(|p| p.is_file());
+    let rows = pair(path, answers.as_deref(), category)?;
+    // what anybody wrote is looked at as other task files are
+    let checked = |row: Result<Row, Refusal>| {
+        let row = row?;
+        match usable(&row.problem) {
+            Ok(()) => Ok(row),
+            Err((field, reason)) => Err(Refusal { file: row.file, line: row.line, field, reason }),
+        }
+    };
+    Ok(rows.into_iter().map(checked).collect())
+}
+
+fn usable(problem: &Problem) -> Result<(), Bad> {
+    jsonl::plain_name(&problem.id, "id")?;
+    for (i, tool) in problem.tools.iter().enumerate() {
+        jsonl::plain_name(&tool.name, &format!("function[{i}].name"))?;
+        schema::compiles(tool).map_err(|reason| (format!("function[{i}].parameters"), reason))?;
+    }
+    Ok(())
+}
+
+/// Reads questions and, where there are any, the answers.
+fn pair(questions: &Path, answers: Option<&Path>, category: &str) -> Result<Vec<Result<Row, Refusal>>, TaskError> {
+    let abstain = category.contains("irrelevance");
     let mut by_id: HashMap<String, Value> = HashMap::new();
     let mut rows = Vec::new();
-    if !abstain {
-        each_row(&answers, |_, file, row| match row {
+    if let Some(answers) = answers.filter(|_| !abstain) {
+        each_row(answers, |_, file, row| match row {
             Ok(mut row) => {
                 if let (Some(Value::String(id)), Some(truth)) = (row.remove("id"), row.remove("ground_truth")) {
                     by_id.insert(id, truth);
@@ -59,7 +88,7 @@ pub(crate) fn read(spec: &str, category: &str, root: Option<&Path>) -> Result<Ve
             Err((line, field, reason)) => rows.push(Err(Refusal { file: file.to_owned(), line, field, reason })),
         })?;
     }
-    each_row(&questions, |line, file, row| {
+    each_row(questions, |line, file, row| {
         let problem = row.and_then(|row| problem(category, row, &by_id, abstain).map_err(|(f, r)| (line, f, r)));
         rows.push(match problem {
             Ok(problem) => Ok(Row { file: file.to_owned(), line, problem }),
@@ -76,7 +105,10 @@ fn each_row(path: &Path, mut each: impl FnMut(usize, &str, RowOrBad)) -> Result<
     lines::for_each(path, |line, text| {
         let refuse = |reason: String| (line, "row".to_owned(), reason);
         let row = text.map_err(refuse).and_then(|text| match Reader::at(text, 0, DuplicateKeys::LastWins).value(0) {
-            Ok(Value::Object(map)) => Ok(map),
+            Ok(row @ Value::Object(_)) => {
+                let row = jsonl::no_nul(&row, "row").and_then(|()| jsonl::object(row, "row"));
+                row.map_err(|(field, reason)| (line, field, reason))
+            }
             Ok(_) => Err(refuse("is no JSON object".into())),
             Err(e) => Err(refuse(format!("is no JSON, byte {}: {}", e.position, e.reason))),
         });
@@ -96,7 +128,11 @@ fn problem(category: &str, mut row: Map<String, Value>, answers: &HashMap<String
     };
     let mut expected = Expected::default();
     if !abstain {
-        let Some(truth) = answers.get(&id) else { return bad("id", format!("{id:?} has no possible answer")) };
+        let inline = row.remove("ground_truth");
+        let Some(truth) = inline.as_ref().or_else(|| answers.get(&id)) else {
+            let places = "neither \"ground_truth\" in this row nor a row in the file of this name in possible_answer/";
+            return bad("id", format!("{id:?} has no possible answer: {places}"));
+        };
         expected.calls = calls(truth)?;
         // the checker takes the name from the only function here, not from the answer
         if let (false, [call], [tool, ..]) = (category.contains("multiple"), &mut expected.calls[..], &tools[..])
@@ -117,11 +153,11 @@ fn messages(turn: &Value) -> Result<Vec<Message>, Bad> {
             Some("user") => Role::User,
             Some("assistant") => Role::Assistant,
             Some("tool") => Role::Tool,
-            _ => return bad(&format!("question[0][{i}].role"), "is none of system, user, assistant, tool"),
+            _ => return bad(format!("question[0][{i}].role"), "is none of system, user, assistant, tool"),
         };
         match m.get("content").and_then(Value::as_str) {
             Some(content) => Ok(Message::new(role, content)),
-            None => bad(&format!("question[0][{i}].content"), "is missing or no string"),
+            None => bad(format!("question[0][{i}].content"), "is missing or no string"),
         }
     };
     turn.iter().enumerate().map(message).collect()
@@ -129,9 +165,9 @@ fn messages(turn: &Value) -> Result<Vec<Message>, Bad> {
 
 fn tool((i, value): (usize, Value)) -> Result<Tool, Bad> {
     let text = |key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
-    let Some(name) = text("name") else { return bad(&format!("function[{i}].name"), "is missing or no string") };
+    let Some(name) = text("name") else { return bad(format!("function[{i}].name"), "is missing or no string") };
     let Some(parameters) = value.get("parameters").filter(|p| p.is_object()) else {
-        return bad(&format!("function[{i}].parameters"), "is missing or no object");
+        return bad(format!("function[{i}].parameters"), "is missing or no object");
     };
     Ok(Tool { name, description: text("description").unwrap_or_default(), parameters: parameters.clone() })
 }
@@ -141,13 +177,13 @@ fn calls(truth: &Value) -> Result<Vec<ExpectedCall>, Bad> {
     let call = |(i, value): (usize, &Value)| {
         let field = format!("ground_truth[{i}]");
         let only = value.as_object().filter(|m| m.len() == 1).and_then(|m| m.iter().next());
-        let Some((name, Value::Object(parameters))) = only else { return bad(&field, "is no object of one function") };
+        let Some((name, Value::Object(parameters))) = only else { return bad(field, "is no object of one function") };
         let argument = |(key, values): (&String, &Value)| match values {
             Value::Array(values) => {
                 let optional = values.iter().any(|v| v.as_str() == Some(""));
                 Ok((key.clone(), Accepted { values: values.clone(), optional }))
             }
-            _ => bad(&format!("{field}.{name}.{key}"), "is no list of accepted values"),
+            _ => bad(format!("{field}.{name}.{key}"), "is no list of accepted values"),
         };
         let arguments = parameters.iter().map(argument).collect::<Result<_, _>>()?;
         Ok(ExpectedCall { name: name.clone(), arguments })

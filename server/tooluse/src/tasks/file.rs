@@ -10,7 +10,7 @@ use whetstone_domain::Problem;
 
 use super::jsonl::{self, Bad};
 use super::spec::FileFormat;
-use super::{Refusal, Row, TaskError, foreign, lines};
+use super::{Refusal, Row, TaskError, bfcl, foreign, lines};
 
 /// A line as a JSON object, or what is wrong with it.
 type Line = Result<Map<String, Value>, Bad>;
@@ -24,6 +24,9 @@ pub(super) fn read(path: &Path, format: Option<FileFormat>) -> Result<Vec<Result
         read.push((line, value.and_then(|v| jsonl::object(v, "row"))));
     })?;
     let format = format.or_else(|| read.iter().find_map(|(_, row)| row.as_ref().ok().map(seen))).unwrap_or(FileFormat::Own);
+    if format == FileFormat::Bfcl {
+        return bfcl::read_file(path);
+    }
     let mut known = foreign::SealTools::default();
     if format == FileFormat::Seal {
         read.iter().filter_map(|(_, row)| row.as_ref().ok()).for_each(|row| known.learn(row));
@@ -40,7 +43,8 @@ pub(super) fn read(path: &Path, format: Option<FileFormat>) -> Result<Vec<Result
 
 fn made(format: FileFormat, row: Map<String, Value>, line: usize, known: &foreign::SealTools) -> Result<Problem, Bad> {
     match format {
-        FileFormat::Own => jsonl::problem(Value::Object(row)),
+        // BFCL's rows were read with their answers
+        FileFormat::Own | FileFormat::Bfcl => jsonl::problem(Value::Object(row)),
         FileFormat::OpenAi => foreign::openai(row, line),
         FileFormat::Xlam => foreign::xlam(row, line),
         FileFormat::Seal => foreign::seal(row, line, known),
@@ -57,6 +61,7 @@ fn seen(row: &Map<String, Value>) -> FileFormat {
         _ if row.contains_key("expected") => FileFormat::Own,
         _ if row.contains_key("calling") => FileFormat::Seal,
         _ if row.contains_key("answers") && row.contains_key("query") => FileFormat::Xlam,
+        _ if row.contains_key("question") && row.contains_key("function") => FileFormat::Bfcl,
         _ if assistant_last() => FileFormat::OpenAi,
         _ => FileFormat::Own,
     }

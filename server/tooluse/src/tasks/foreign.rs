@@ -182,13 +182,23 @@ fn one_tool(mut value: Value, field: &str) -> Result<Tool, Bad> {
         Some(Value::Object(map)) => map.clone(),
         Some(_) => return bad(format!("{field}.parameters"), "must be a JSON object"),
     };
+    if !matches!(parameters.get("properties"), None | Some(Value::Null | Value::Object(_))) {
+        return bad(format!("{field}.parameters.properties"), "must be a JSON object");
+    }
+    if of_schema(&parameters) && !matches!(parameters.get("additionalProperties"), None | Some(Value::Bool(_) | Value::Object(_))) {
+        return bad(format!("{field}.parameters.additionalProperties"), "must be a boolean or a JSON object");
+    }
     jsonl::tool(json!({"name": name, "description": description, "parameters": schema(parameters)}), &field)
+}
+
+/// Whether a tool's parameters are JSON Schema.
+fn of_schema(map: &Map<String, Value>) -> bool {
+    map.get("properties").is_some_and(Value::is_object) || map.get("type").is_some_and(|t| matches!(t.as_str(), Some("object" | "dict")))
 }
 
 /// JSON Schema of a tool's parameters: as written, or of xLAM's flat `{name: {type, description, default}}`.
 fn schema(map: Map<String, Value>) -> Value {
-    let of_schema = map.get("properties").is_some_and(Value::is_object)
-        || map.get("type").is_some_and(|t| matches!(t.as_str(), Some("object" | "dict")));
+    let of_schema = of_schema(&map);
     let (properties, listed) = if of_schema {
         let properties = map.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
         (properties, map.get("required").cloned())
@@ -204,7 +214,7 @@ fn schema(map: Map<String, Value>) -> Value {
             required.push(Value::from(key.as_str()));
         }
         if let Some(map) = property.as_object_mut() {
-            plain_types(map);
+            plain_types(map, of_schema);
             if !map.get("required").is_none_or(Value::is_array) {
                 map.remove("required");
             }
@@ -214,8 +224,9 @@ fn schema(map: Map<String, Value>) -> Value {
     json!({"type": "object", "properties": out, "required": listed.unwrap_or(Value::Array(required))})
 }
 
-/// Python's type names to JSON Schema's, all the way down.
-fn plain_types(map: &mut Map<String, Value>) {
+/// Python's type names to JSON Schema's, all the way down. In JSON Schema a name that says nothing of Python is kept, and found out
+/// where the schema is checked.
+fn plain_types(map: &mut Map<String, Value>, of_schema: bool) {
     if let Some(Value::String(name)) = map.get("type") {
         match json_name(name) {
             Some((kind, items)) => {
@@ -224,16 +235,22 @@ fn plain_types(map: &mut Map<String, Value>) {
                     map.insert("items".into(), json!({"type": items}));
                 }
             }
+            None if of_schema && !is_python(name) => {}
             None => drop(map.shift_remove("type")),
         }
     }
     for key in ["properties", "items"] {
         match map.get_mut(key) {
-            Some(Value::Object(inner)) if key == "items" => plain_types(inner),
-            Some(Value::Object(inner)) => inner.values_mut().filter_map(Value::as_object_mut).for_each(plain_types),
+            Some(Value::Object(inner)) if key == "items" => plain_types(inner, of_schema),
+            Some(Value::Object(inner)) => inner.values_mut().filter_map(Value::as_object_mut).for_each(|map| plain_types(map, of_schema)),
             _ => {}
         }
     }
+}
+
+/// A type hint of Python's that stands for several types or for none that JSON has.
+fn is_python(written: &str) -> bool {
+    written.contains(['[', ',', '|']) || ["optional", "any", "callable", "union", "none"].contains(&written.trim().to_lowercase().as_str())
 }
 
 /// JSON Schema's name of a type, and of its items; none = no constraint.

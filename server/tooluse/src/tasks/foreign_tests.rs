@@ -138,3 +138,66 @@ fn a_format_can_be_named_and_a_wrong_one_is_refused_row_by_row() {
     assert_eq!(at("openai").expect("right").problems.len(), 1);
     assert!(at("xlam").expect_err("wrong").to_string().contains("line 1, field answers"));
 }
+
+#[test]
+fn a_broken_schema_of_an_openai_row_is_refused_with_its_place() {
+    let row = |parameters: Value| {
+        let turns = json!([{"role": "user", "content": "Weather?"}, {"role": "assistant", "content": "Where?"}]);
+        json!({"messages": turns, "tools": [{"type": "function", "function": {"name": "f", "parameters": parameters}}]})
+    };
+    let a = |property: Value| json!({"type": "object", "properties": {"a": property}});
+    let set = load_rows(&[
+        row(a(json!({"type": "str"}))),
+        row(json!({"type": "object", "properties": 5})),
+        row(json!({"properties": "none"})),
+        row(json!({"type": "object", "additionalProperties": "no"})),
+        row(a(json!({"type": "strng"}))),
+        row(a(json!({"type": "array", "items": "string"}))),
+    ]);
+    assert_eq!(set.problems.len(), 1);
+    let at = |rest: &str| format!("tools[0].function.parameters{rest}");
+    let found = refused(&set);
+    let fields: Vec<&str> = found.iter().map(|(_, field, _)| *field).collect();
+    assert_eq!(fields, [at(".properties"), at(".properties"), at(".additionalProperties"), at(""), at("")]);
+    assert!(found[3].2.contains("at /properties/a/type: \"strng\" is no type"), "{found:?}");
+    assert!(found[4].2.contains("at /properties/a/items: must be"), "{found:?}");
+    assert!(set.refused.iter().all(crate::tasks::Refusal::is_of_schema));
+}
+
+#[test]
+fn bfcl_pairs_load_as_a_file_with_answers_beside_it_or_in_the_rows() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let row = |id: &str| {
+        json!({"id": id, "question": [[{"role": "user", "content": "Area of 10 by 5?"}]], "function": [{"name": "area", "parameters":
+            {"type": "dict", "properties": {"base": {"type": "integer"}, "unit": {"type": "string"}}, "required": ["base"]}}]})
+    };
+    let answer = json!([{"area": {"base": [10], "unit": ["cm", ""]}}]);
+    let with = |mut row: Value, key: &str, value: &Value| {
+        row[key] = value.clone();
+        row
+    };
+    let mut broken = with(row("s_3"), "ground_truth", &answer);
+    broken["function"][0]["parameters"]["properties"]["base"]["type"] = json!("intger");
+    let rows = [row("s_0"), with(row("s_1"), "ground_truth", &answer), row("s_2"), broken];
+    let write = |name: &str, rows: &[Value]| {
+        std::fs::write(folder.path().join(name), rows.iter().map(|r| format!("{r}\n")).collect::<String>()).expect("written");
+    };
+    let of = |name: &str| load(&format!("file:{}", folder.path().join(name).display()), &LoadOptions::default());
+    std::fs::create_dir(folder.path().join("possible_answer")).expect("made");
+    let name = "BFCL_v4_simple_python.json";
+    write(name, &rows);
+    write(&format!("possible_answer/{name}"), &[json!({"id": "s_0", "ground_truth": answer})]);
+    let set = of(name).expect("two good rows");
+    assert_eq!(set.problems.iter().map(|p| p.id.as_str()).collect::<Vec<_>>(), ["s_0", "s_1"]);
+    assert!(set.problems.iter().all(|p| p.matcher == whetstone_domain::Matcher::Bfcl && p.domain == "simple_python"));
+    solvable(&set);
+    let found = refused(&set);
+    assert!(found.len() == 2 && found[0].0 == 3 && found[0].2.contains("has no possible answer"), "{found:?}");
+    assert!(found[1].1 == "function[0].parameters" && found[1].2.contains("\"intger\" is no type"), "{found:?}");
+    // where no call is right there are no answers
+    write("BFCL_v4_irrelevance.json", &rows[..1]);
+    let abstain = of("BFCL_v4_irrelevance.json").expect("a good row");
+    assert!(abstain.problems[0].matcher == whetstone_domain::Matcher::BfclIrrelevance && abstain.problems[0].expected.is_no_call());
+    let named = load(&format!("file:{}#format=bfcl", folder.path().join(name).display()), &LoadOptions::default());
+    assert_eq!(named.expect("the same").problems, set.problems);
+}

@@ -117,7 +117,7 @@ pub(super) fn plain_name(name: &str, field: &str) -> Result<(), Bad> {
     }
 }
 
-fn no_nul(value: &Value, field: &str) -> Result<(), Bad> {
+pub(super) fn no_nul(value: &Value, field: &str) -> Result<(), Bad> {
     match value {
         Value::String(text) if text.contains('\0') => bad(field, "holds the character U+0000"),
         Value::Array(items) => items.iter().enumerate().try_for_each(|(i, v)| no_nul(v, &format!("{field}[{i}]"))),

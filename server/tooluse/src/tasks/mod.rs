@@ -44,6 +44,14 @@ pub struct Refusal {
     pub reason: String,
 }
 
+impl Refusal {
+    /// Refused for the schema of a tool.
+    pub fn is_of_schema(&self) -> bool {
+        let of_tool = self.field.starts_with("tools[") || self.field.starts_with("function[");
+        of_tool && self.field.contains(".parameters")
+    }
+}
+
 /// Problems from one source.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskSet {

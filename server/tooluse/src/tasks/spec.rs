@@ -72,10 +72,12 @@ pub enum FileFormat {
     Xlam,
     /// Seal-Tools': `query`, `calling`; the tools are those that the file calls.
     Seal,
+    /// BFCL's: `question`, `function`; the answers stand in `possible_answer/` beside the file, or under `ground_truth`.
+    Bfcl,
 }
 
 impl FileFormat {
-    const ALL: [Self; 4] = [Self::Own, Self::OpenAi, Self::Xlam, Self::Seal];
+    const ALL: [Self; 5] = [Self::Own, Self::OpenAi, Self::Xlam, Self::Seal, Self::Bfcl];
 
     /// Name in specs and messages.
     pub fn name(self) -> &'static str {
@@ -84,6 +86,7 @@ impl FileFormat {
             Self::OpenAi => "openai",
             Self::Xlam => "xlam",
             Self::Seal => "seal",
+            Self::Bfcl => "bfcl",
         }
     }
 }
@@ -250,7 +253,17 @@ fn part(text: &str, weight: f64) -> Result<(Part, bool), TaskError> {
     // a path may hold the sign itself: only known options are taken off its end
     while let Some((before, option)) = source.rsplit_once('#') {
         let Some((key, value)) = option.split_once('=') else { break };
-        match key.trim() {
+        let key = key.trim();
+        let given = match key {
+            "split" => split.is_some(),
+            "difficulty" => difficulty.is_some(),
+            "order" => ordered,
+            _ => key == "format" && format.is_some(),
+        };
+        if given {
+            return Err(bad(text, format!("{key} is given twice")));
+        }
+        match key {
             "split" => {
                 split = Some(
                     split_of(value)

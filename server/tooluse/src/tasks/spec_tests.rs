@@ -38,7 +38,11 @@ fn a_spec_that_is_none_says_why() {
         ("starter#difficulty=3-1", "#difficulty=1-2"),
         ("starter#order=size", "#order=difficulty"),
         ("starter#format=xlam", "file: only"),
-        ("file:x#format=csv", "known are own, openai, xlam, seal"),
+        ("starter#split=tool:train#split=tool:held-out", "split is given twice"),
+        ("starter#difficulty=1#order=difficulty#difficulty=2", "difficulty is given twice"),
+        ("starter#order=difficulty#order=difficulty", "order is given twice"),
+        ("mix:1*starter+1*file:x#format=own#format=xlam", "format is given twice"),
+        ("file:x#format=csv", "known are own, openai, xlam, seal, bfcl"),
     ] {
         let error = Spec::parse(text).expect_err(text).to_string();
         assert!(error.contains(words), "{text}: {error}");
