@@ -75,7 +75,8 @@ pub enum FileFormat {
 }
 
 impl FileFormat {
-    const ALL: [Self; 4] = [Self::Own, Self::OpenAi, Self::Xlam, Self::Seal];
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Own, Self::OpenAi, Self::Xlam, Self::Seal];
 
     /// Name in specs and messages.
     pub fn name(self) -> &'static str {
