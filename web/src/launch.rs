@@ -13,11 +13,10 @@ use whetstone_domain::RunConfig;
 use whetstone_domain::config::RewardName;
 use whetstone_store::{LaunchKey, Launched, NewRun, RunRow};
 use whetstone_tooluse::Rewarder;
-use whetstone_tooluse::tasks::spec::Generated;
 
 use crate::App;
 use crate::problem::{FieldError, Problem};
-use crate::task_sets::task_file;
+use crate::task_sets;
 
 /// Longest name of a run, characters.
 pub(crate) const LONGEST_NAME: usize = 200;
@@ -123,28 +122,11 @@ pub(crate) fn effective(app: &App, wanted: &Launch) -> Result<RunConfig, Problem
     Ok(config)
 }
 
-/// A spec as a run stores it: `file:NAME` is an upload.
+/// A spec as a run stores it: in full, its uploads by the places where they lie.
 fn task_spec(app: &App, spec: &str) -> Result<String, String> {
-    let spec = spec.trim();
-    let Some(name) = spec.strip_prefix("file:") else {
-        return match spec {
-            "" => Ok(spec.into()),
-            made if Generated::named(made).is_some() => Ok(spec.into()),
-            bfcl if bfcl.strip_prefix("bfcl:").is_some_and(|c| c.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')) => {
-                Ok(bfcl.into())
-            }
-            _ => {
-                let made = Generated::ALL.map(Generated::name).join(", ");
-                Err(format!("is no task set: take {made}, bfcl:CATEGORY, or file:NAME of an uploaded one"))
-            }
-        };
-    };
-    // a run that is cloned names the path that an upload was given
-    let inside = std::path::Path::new(name).strip_prefix(app.data_dir.join("tasks")).ok().and_then(|p| p.to_str()).unwrap_or(name);
-    let name = inside.strip_suffix(".jsonl").unwrap_or(inside);
-    match task_file(app, name).filter(|p| p.is_file()) {
-        Some(path) => Ok(format!("file:{}", path.display())),
-        None => Err("names no uploaded task set; upload it first".into()),
+    match spec.trim() {
+        "" => Ok(String::new()),
+        text => task_sets::placed(app, text).map(|spec| spec.to_string()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a config names, without the places of this machine: pages and answers show ids and names, never paths.
 
-use std::path::Path;
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use whetstone_store::RunRow;
@@ -8,24 +9,23 @@ use whetstone_tooluse::tasks::spec::Spec;
 
 use crate::App;
 
-/// A task set as people name it: an upload by its name, any other file without its folder.
+/// A task set as people name it: uploads by their names, any other file without its folder.
 pub(crate) fn tasks(app: &App, spec: &str) -> String {
-    if let Ok(parsed) = Spec::parse(spec)
-        && spec.starts_with("mix:")
-    {
-        let plain = parsed.map_paths(|path| {
-            let name = tasks(app, &format!("file:{}", path.display()));
-            Ok::<_, std::convert::Infallible>(Path::new(name.trim_start_matches("file:")).to_path_buf())
-        });
-        return plain.map_or_else(|never| match never {}, |spec| spec.to_string());
+    match Spec::parse(spec).map(|parsed| parsed.map_paths(|path| Ok::<_, Infallible>(PathBuf::from(file(app, path))))) {
+        Ok(Ok(named)) => named.to_string(),
+        Ok(Err(never)) => match never {},
+        // what is no spec here may hold a path all the same
+        Err(_) => spec.strip_prefix("file:").map_or_else(|| spec.to_owned(), |path| format!("file:{}", file(app, Path::new(path)))),
     }
-    let Some(path) = spec.strip_prefix("file:") else { return spec.to_owned() };
-    let path = Path::new(path);
+}
+
+/// A task file as people name it.
+fn file(app: &App, path: &Path) -> String {
     let file = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
     match path.parent() {
-        Some(folder) if folder == app.data_dir.join("tasks") => format!("file:{}", file.strip_suffix(".jsonl").unwrap_or(file)),
-        Some(folder) if folder != Path::new("") => format!("file:…/{file}"),
-        _ => spec.to_owned(),
+        Some(folder) if folder == app.data_dir.join("tasks") => file.strip_suffix(".jsonl").unwrap_or(file).to_owned(),
+        Some(folder) if folder != Path::new("") => format!("…/{file}"),
+        _ => path.display().to_string(),
     }
 }
 

@@ -5,6 +5,7 @@ mod guards;
 mod hostile;
 mod lists;
 mod pages;
+mod specs;
 
 use std::collections::BTreeMap;
 

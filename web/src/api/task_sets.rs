@@ -41,8 +41,9 @@ pub(crate) struct ShowQuery {
 /// Some problems of a task set.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct TaskSetView {
+    /// As it was read, in full.
     spec: String,
-    /// How many problems there are in all.
+    /// How many problems there are in all; of a mix with generated ones at most 16384 are counted.
     problems: usize,
     /// Rows of the file that were not taken.
     refused: usize,
@@ -56,7 +57,7 @@ pub(crate) struct TaskSetView {
 }
 
 /// Show the problems of a task set, in order
-#[utoipa::path(get, path = "/api/v1/tasksets/{spec}", params(("spec" = String, Path, description = "starter, starter:held-out or file:NAME"), ShowQuery),
+#[utoipa::path(get, path = "/api/v1/tasksets/{spec}", params(("spec" = String, Path, description = "starter, file:NAME, starter#split=tool:train:1 or mix:0.5*starter+0.5*file:NAME"), ShowQuery),
     responses((status = 200, body = TaskSetView), (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 404, body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn show(State(app): State<App>, Path(spec): Path<String>, query: Query<ShowQuery>) -> Result<Json<TaskSetView>, Problem> {
@@ -71,9 +72,9 @@ pub(crate) async fn show(State(app): State<App>, Path(spec): Path<String>, query
     let end = after.saturating_add(limit);
     let set = task_sets::look(&app, &spec, seed, end).await?;
     let items = set.problems.iter().skip(after).take(limit).map(|p| json!(p)).collect();
-    let next = (end < set.total).then(|| format!("/api/v1/tasksets/{}?after={end}&limit={limit}&seed={seed}", words::in_url(&spec)));
+    let next = (end < set.total).then(|| format!("/api/v1/tasksets/{}?after={end}&limit={limit}&seed={seed}", words::in_url(&set.spec)));
     Ok(Json(TaskSetView {
-        spec,
+        spec: set.spec,
         problems: set.total,
         refused: set.refused.len(),
         refusals: set.refused.iter().take(NAMED).map(ToString::to_string).collect(),
@@ -90,6 +91,9 @@ pub(crate) struct UploadQuery {
     /// 1 to 64 of a-z, 0-9 and -.
     #[param(pattern = "^[a-z0-9-]{1,64}$")]
     name: String,
+    /// How the rows are written; when not given, the first row decides.
+    #[param(pattern = "^(own|openai|xlam|seal)$")]
+    format: Option<String>,
 }
 
 /// The route with its own limit.
@@ -97,7 +101,7 @@ pub(crate) fn upload_route() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(upload)).layer(DefaultBodyLimit::max(LARGEST))
 }
 
-/// Upload a task set: JSON lines, one problem each
+/// Upload a task set: JSON lines, one problem each, in our own format or OpenAI's, xLAM's, Hammer's or Seal-Tools'
 #[utoipa::path(post, path = "/api/v1/tasksets", params(UploadQuery), request_body(content((String = "application/x-ndjson"), (String = "text/plain"))),
     responses((status = 201, body = Report), (status = 400, body = Problem, content_type = "application/problem+json"), (status = 403, body = Problem, content_type = "application/problem+json"), (status = 409, body = Problem, content_type = "application/problem+json"),
         (status = 413, body = Problem, content_type = "application/problem+json"), (status = 415, body = Problem, content_type = "application/problem+json"), (status = 422, body = Problem, content_type = "application/problem+json")))]
@@ -107,9 +111,10 @@ pub(crate) async fn upload(
     headers: HeaderMap,
     bytes: Bytes,
 ) -> Result<(StatusCode, Json<Report>), Problem> {
-    let name = pairs(query)?.name;
+    let UploadQuery { name, format } = pairs(query)?;
+    let format = format.as_deref().map(task_sets::format_named).transpose()?;
     if headers.contains_key(header::CONTENT_ENCODING) {
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Send the file as it is, not compressed."));
     }
-    Ok((StatusCode::CREATED, Json(task_sets::upload(&app, &name, bytes).await?)))
+    Ok((StatusCode::CREATED, Json(task_sets::upload(&app, &name, format, bytes).await?)))
 }

@@ -36,8 +36,20 @@ pub(crate) const FIELDS: &[Field] = &[
     field("Model", "model", "Base model", "What is taught. Empty = whichever known model is here, else it is fetched.", Model),
     field("Model", "lora_rank", "LoRA rank", "How much can be learned; 8 to 64. Memory and adapter size grow with it.", Number),
     more("Model", "lora_alpha", "LoRA alpha", "The adapter counts alpha / rank; usually twice the rank.", Number),
-    field("Data", "tasks", "Learned from", "Task set whose problems are sampled; your own come in by Task sets.", Tasks),
-    field("Data", "eval_tasks", "Measured on", "Held-out problems, never learned from.", Tasks),
+    field(
+        "Data",
+        "tasks",
+        "Learned from",
+        "Task set whose problems are sampled; your own come in by Task sets. Also parts and mixes: starter#order=difficulty, mix:0.5*starter+0.5*starter:wide.",
+        Tasks,
+    ),
+    field(
+        "Data",
+        "eval_tasks",
+        "Measured on",
+        "Held-out problems, never learned from; the other side of a split: starter#split=tool:held-out:1 beside starter#split=tool:train:1.",
+        Tasks,
+    ),
     field("Data", "max_prompt_tokens", "Longest prompt, tokens", "Longer problems are dropped and counted.", Number),
     more(
         "Data",

@@ -65,6 +65,8 @@ struct Shown {
     default: String,
     /// Choices of a select, and whether each is the value; empty for text.
     choices: Vec<(String, bool)>,
+    /// What a text is likely to be.
+    likely: Vec<String>,
     error: Option<String>,
 }
 
@@ -223,8 +225,7 @@ fn page(app: &App, recipe: &'static str, typed: &Typed<'_>, headers: &HeaderMap)
             Input::Choice(all) => all.iter().map(|c| (*c).to_owned()).collect(),
             Input::Flag => vec!["false".into(), "true".into()],
             Input::Model => std::iter::once(String::new()).chain(app.models.iter().cloned()).collect(),
-            Input::Tasks => task_sets::specs(app),
-            Input::Number => Vec::new(),
+            Input::Number | Input::Tasks => Vec::new(),
         };
         let mut choices: Vec<(String, bool)> = known.into_iter().map(|c| (c.clone(), c == value)).collect();
         if !choices.is_empty() && !choices.iter().any(|c| c.1) {
@@ -236,6 +237,7 @@ fn page(app: &App, recipe: &'static str, typed: &Typed<'_>, headers: &HeaderMap)
             help: f.help,
             default: config.get(f.key).cloned().unwrap_or_default(),
             choices,
+            likely: if matches!(f.input, Input::Tasks) { task_sets::specs(app) } else { Vec::new() },
             error: error(&format!("/config/{}", f.key.replace('.', "/"))),
             value,
         }

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::get;
 use whetstone_domain::Problem as Task;
 use whetstone_tooluse::format::signature::signature;
+use whetstone_tooluse::tasks::spec::FileFormat;
 
 use super::asked::Asked;
 use super::{Frame, produced, show, theme};
@@ -38,14 +39,20 @@ struct List<'a> {
     /// (spec, address, what it is)
     sets: Vec<(String, String, &'static str)>,
     name: String,
+    /// (name, whose it is, chosen)
+    formats: Vec<(&'static str, &'static str, bool)>,
     error: Option<Problem>,
 }
 
 async fn list(State(app): State<App>, asked: Asked, headers: HeaderMap) -> Result<Response, Problem> {
-    show(&listed(&app, &headers, asked.unknown(&[]), String::new(), None))
+    // a spec that was typed has a page of its own
+    if let Some(spec) = asked.get("spec") {
+        return Ok(Redirect::to(&format!("/tasksets/{}", words::in_url(spec))).into_response());
+    }
+    show(&listed(&app, &headers, asked.unknown(&["spec"]), &Sent::default(), None))
 }
 
-fn listed<'a>(app: &App, headers: &HeaderMap, notes: Vec<String>, name: String, error: Option<Problem>) -> List<'a> {
+fn listed<'a>(app: &App, headers: &HeaderMap, notes: Vec<String>, sent: &Sent, error: Option<Problem>) -> List<'a> {
     let what = |spec: &str| match spec {
         "starter" => "generated: typed tools of everyday domains, half of them under other names; learned from by default",
         "starter:held-out" => "generated: two domains that are never trained on; measured on by default",
@@ -56,7 +63,15 @@ fn listed<'a>(app: &App, headers: &HeaderMap, notes: Vec<String>, name: String, 
         _ => "uploaded",
     };
     let sets = task_sets::specs(app).into_iter().map(|s| (s.clone(), format!("/tasksets/{}", words::in_url(&s)), what(&s))).collect();
-    List { frame: Frame::new(app, "Task sets", theme(headers)).noting(notes), sets, name, error }
+    let whose = |format: FileFormat| match format {
+        FileFormat::Own => "our own rows",
+        FileFormat::OpenAi => "OpenAI chat",
+        FileFormat::Xlam => "xLAM or Hammer",
+        FileFormat::Seal => "Seal-Tools",
+    };
+    let formats = FileFormat::ALL.map(|f| (f.name(), whose(f), f.name() == sent.format)).to_vec();
+    let frame = Frame::new(app, "Task sets", theme(headers)).noting(notes);
+    List { frame, sets, name: words::short(&sent.name, 200), formats, error }
 }
 
 /// Takes the form; an accepted file's report is its own page, a refused one's is beside the form.
@@ -64,41 +79,57 @@ async fn upload(State(app): State<App>, headers: HeaderMap, form: Multipart) -> 
     if headers.contains_key(header::CONTENT_ENCODING) {
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Send the form as it is, not compressed."));
     }
-    let (name, file) = read(form).await?;
-    let outcome = match file.is_empty() {
-        true => Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "Choose a file first.")),
-        false => task_sets::upload(&app, &name, file).await,
+    let mut sent = read(form).await?;
+    let file = std::mem::take(&mut sent.file);
+    let format = match sent.format.as_str() {
+        "" => Ok(None),
+        name => task_sets::format_named(name).map(Some),
+    };
+    let outcome = match format {
+        _ if file.is_empty() => Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "Choose a file first.")),
+        Err(unknown) => Err(unknown),
+        Ok(format) => task_sets::upload(&app, &sent.name, format, file).await,
     };
     match outcome {
         Ok(report) => Ok(Redirect::to(&format!("/tasksets/{}?new=1", words::in_url(&report.spec))).into_response()),
         Err(problem) if problem.status < 500 => {
             let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::UNPROCESSABLE_ENTITY);
-            let page = listed(&app, &headers, Vec::new(), words::short(&name, 200), Some(problem));
+            let page = listed(&app, &headers, Vec::new(), &sent, Some(problem));
             Ok((status, show(&page)?).into_response())
         }
         Err(problem) => Err(problem),
     }
 }
 
-/// Name and file of the form; a file without a name gives it its own.
-async fn read(mut form: Multipart) -> Result<(String, Vec<u8>), Problem> {
+/// What the upload form holds.
+#[derive(Default)]
+struct Sent {
+    name: String,
+    /// Empty = the first row decides.
+    format: String,
+    file: Vec<u8>,
+}
+
+/// Reads the form; a file without a name gives it its own.
+async fn read(mut form: Multipart) -> Result<Sent, Problem> {
     let bad = |e: MultipartError| Problem::new(e.status(), e.body_text());
-    let (mut name, mut file, mut own) = (String::new(), Vec::new(), String::new());
+    let (mut sent, mut own) = (Sent::default(), String::new());
     while let Some(field) = form.next_field().await.map_err(bad)? {
         match field.name() {
-            Some("name") => name = field.text().await.map_err(bad)?.trim().to_owned(),
+            Some("name") => sent.name = field.text().await.map_err(bad)?.trim().to_owned(),
+            Some("format") => sent.format = field.text().await.map_err(bad)?.trim().to_owned(),
             Some("file") => {
                 own = field.file_name().unwrap_or_default().to_owned();
-                file = field.bytes().await.map_err(bad)?.to_vec();
+                sent.file = field.bytes().await.map_err(bad)?.to_vec();
             }
-            _ => return Err(Problem::bad_request("The form has the fields name and file.")),
+            _ => return Err(Problem::bad_request("The form has the fields name, format and file.")),
         }
     }
-    if name.is_empty() {
+    if sent.name.is_empty() {
         let stem = own.rsplit(['/', '\\']).next().unwrap_or_default().split('.').next().unwrap_or_default();
-        name = stem.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(64).collect();
+        sent.name = stem.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(64).collect();
     }
-    Ok((name, file))
+    Ok(sent)
 }
 
 #[derive(Template)]
@@ -109,7 +140,9 @@ struct Set<'a> {
     /// As part of an address.
     address: String,
     new: bool,
-    file: bool,
+    files: bool,
+    made: bool,
+    curriculum: bool,
     seed: u64,
     total: usize,
     refused: usize,
@@ -156,7 +189,7 @@ async fn show_set(State(app): State<App>, Path(spec): Path<String>, asked: Asked
     }
     let mut tools: Vec<(String, usize)> = tools.into_iter().map(|(name, n)| (words::short(name, 60), n)).collect();
     tools.sort_by_key(|t| std::cmp::Reverse(t.1));
-    let address = words::in_url(&spec);
+    let address = words::in_url(&set.spec);
     let seeded = if seed == 0 { String::new() } else { format!("&seed={seed}") };
     let line = |p: &&Task| Line {
         id: words::short(&p.id, 60),
@@ -167,10 +200,12 @@ async fn show_set(State(app): State<App>, Path(spec): Path<String>, asked: Asked
     };
     let chosen = asked.get("problem").and_then(|id| set.problems.iter().find(|p| p.id == id));
     show(&Set {
-        frame: Frame::new(&app, &spec, theme(&headers)).noting(asked.unknown(&["after", "seed", "problem", "new"])),
+        frame: Frame::new(&app, &set.spec, theme(&headers)).noting(asked.unknown(&["after", "seed", "problem", "new"])),
         address: address.clone(),
         new: asked.get("new").is_some(),
-        file: spec.starts_with("file:"),
+        files: set.files,
+        made: set.made,
+        curriculum: set.curriculum,
         seed,
         total: set.total,
         refused: set.refused.len(),
@@ -183,7 +218,7 @@ async fn show_set(State(app): State<App>, Path(spec): Path<String>, asked: Asked
         previous: (after > 0).then(|| after.saturating_sub(PAGE)),
         next: (after + PAGE < set.total).then_some(after + PAGE),
         lines: page.iter().map(line).collect(),
-        spec: &spec,
+        spec: &set.spec,
     })
 }
 

@@ -195,8 +195,14 @@ async fn runs_are_found_by_tag_and_shown_in_chosen_columns() {
 impl Site {
     /// Posts the upload form.
     pub(super) async fn multipart(&self, name: &str, file: &[u8]) -> Answer {
+        self.multipart_as(name, None, file).await
+    }
+
+    /// The same with a format chosen.
+    pub(super) async fn multipart_as(&self, name: &str, format: Option<&str>, file: &[u8]) -> Answer {
+        let chosen = format.map(|f| format!("--b\r\nContent-Disposition: form-data; name=\"format\"\r\n\r\n{f}\r\n")).unwrap_or_default();
         let head = format!(
-            "--b\r\nContent-Disposition: form-data; name=\"name\"\r\n\r\n{name}\r\n--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"My rows.jsonl\"\r\nContent-Type: application/octet-stream\r\n\r\n"
+            "{chosen}--b\r\nContent-Disposition: form-data; name=\"name\"\r\n\r\n{name}\r\n--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"My rows.jsonl\"\r\nContent-Type: application/octet-stream\r\n\r\n"
         );
         let body = [head.as_bytes(), file, b"\r\n--b--\r\n"].concat();
         let request =

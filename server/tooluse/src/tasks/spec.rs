@@ -77,7 +77,8 @@ pub enum FileFormat {
 }
 
 impl FileFormat {
-    const ALL: [Self; 5] = [Self::Own, Self::OpenAi, Self::Xlam, Self::Seal, Self::Bfcl];
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Own, Self::OpenAi, Self::Xlam, Self::Seal, Self::Bfcl];
 
     /// Name in specs and messages.
     pub fn name(self) -> &'static str {
