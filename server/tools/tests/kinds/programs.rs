@@ -48,6 +48,35 @@ fn time_memory_output_and_exit_status_are_results() {
 }
 
 #[test]
+fn output_that_something_else_holds_open_is_a_failure_that_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let pid = folder.path().join("pid");
+    let left =
+        format!("setsid sh -c 'echo $$ > {}.new; mv {0}.new {0}; exec sleep 600' & while [ ! -e {0} ]; do sleep 0.01; done", pid.display());
+    let settings = Settings { timeout: Duration::from_secs(60), ..trusting() };
+    let result = run(&toolbox(program(&["sh", "-c", &left]), &settings), "run", json!({}));
+    // a session of its own: nobody but this test ends it
+    whetstone_tools::kill_group(std::fs::read_to_string(&pid).unwrap().trim().parse().unwrap());
+    assert_eq!(result.failure, Some(ToolFailure::Failed), "{}", result.text);
+    assert!(result.text.contains("still holds its output open"), "{}", result.text);
+    let long = "x".repeat(200_000);
+    let cat = toolbox(program(&["wc", "-c"]), &settings);
+    assert_eq!(run(&cat, "run", json!({ "a": long })).text, "200009", "arguments longer than a pipe holds are all written");
+    let deaf = toolbox(program(&["echo", "done"]), &settings);
+    assert_eq!(run(&deaf, "run", json!({ "a": long })).text, "done", "nobody has to read them");
+}
+
+#[test]
+fn a_placeholder_inside_a_word_is_refused_before_any_call() {
+    for word in ["--day={day}", "{day}.txt", "{a}{b}", "x {day} y"] {
+        let reason = refused(program(&["echo", word]), &trusting());
+        assert!(reason.contains(word) && reason.contains("a word of its own"), "{reason}");
+    }
+    let shell = toolbox(program(&["sh", "-c", "echo ${LANG}{ } {\\\"a\\\": 1}"]), &trusting());
+    assert!(run(&shell, "run", json!({})).failure.is_none(), "braces that name no argument are a program's own");
+}
+
+#[test]
 fn what_a_program_starts_at_once_is_limited_too() {
     let settings = Settings { timeout: Duration::from_secs(10), ..trusting() };
     let result = |script: &str| run(&toolbox(program(&["sh", "-c", script]), &settings), "run", json!({}));
