@@ -142,7 +142,7 @@ fn source(runnable: &Runnable, now: Option<&str>, settings: &Settings) -> Result
             if database.is_some() {
                 permitted("it reads a database file")?;
             }
-            Source::Table(Box::new(Database::new(sql_setup, database.as_deref(), query.as_deref(), settings)?))
+            Source::Table(Box::new(Database::new(sql_setup, database.as_deref(), query.as_deref(), now, settings)?))
         }
         Runnable::Files { files } => Source::Files(Folder::new(files)?),
         Runnable::Http { openapi, server, operations } => {

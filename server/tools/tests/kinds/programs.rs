@@ -144,3 +144,24 @@ fn a_database_file_is_read_and_never_written() {
     }
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }
+
+#[test]
+fn a_file_that_is_no_database_or_would_be_written_beside_is_refused_before_any_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("some.db");
+    let table = || json!({"t": {"kind": "table", "database": path}});
+    std::fs::write(&path, "x".repeat(5000)).unwrap();
+    assert!(refused(table(), &trusting()).contains("cannot be read as a SQLite database"));
+    std::fs::remove_file(&path).unwrap();
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection.execute_batch("pragma journal_mode = wal; create table t (a); insert into t values (1);").unwrap();
+    drop(connection);
+    let reason = refused(table(), &trusting());
+    assert!(reason.contains("WAL mode") && reason.contains("journal_mode = delete"), "{reason}");
+    let names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names, ["some.db"], "nothing is written beside it");
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection.execute_batch("pragma journal_mode = delete;").unwrap();
+    drop(connection);
+    assert_eq!(run(&toolbox(table(), &trusting()), "t", json!({"sql": "select a from t"})).text, "1");
+}
