@@ -74,6 +74,7 @@ pub(crate) struct Database {
     connection: Connection,
     query: Option<String>,
     parameters: Vec<String>,
+    is_file: bool,
 }
 
 impl Database {
@@ -90,7 +91,7 @@ impl Database {
             Some(file) => open(file)?,
             None => Connection::open_in_memory().map_err(|e| format!("cannot make a database: {e}"))?,
         };
-        let mut made = Self { connection, query: None, parameters: Vec::new() };
+        let mut made = Self { connection, query: None, parameters: Vec::new(), is_file: file.is_some() };
         limit(&made.connection, &LIMITS)?;
         if file.is_none() {
             made.connection.pragma_update(None, "max_page_count", MOST_PAGES).map_err(|e| format!("cannot limit the database: {e}"))?;
@@ -122,6 +123,11 @@ impl Database {
             made.query = Some(query.to_owned());
         }
         Ok(made)
+    }
+
+    /// A file, which others may change; a database in memory is the same for ever.
+    pub(crate) fn is_file(&self) -> bool {
+        self.is_file
     }
 
     /// The tool as a prompt lists it, where the problem does not describe it better.

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use whetstone_domain::ToolFailure;
-use whetstone_tools::Settings;
+use whetstone_tools::{Settings, StepCache};
 
-use super::{python, refused, run, toolbox, trusting};
+use super::{call, python, refused, run, toolbox, trusting};
 
 fn program(command: &[&str]) -> Value {
     json!({"run": {"kind": "command", "command": command}})
@@ -164,4 +164,21 @@ fn a_file_that_is_no_database_or_would_be_written_beside_is_refused_before_any_c
     connection.execute_batch("pragma journal_mode = delete;").unwrap();
     drop(connection);
     assert_eq!(run(&toolbox(table(), &trusting()), "t", json!({"sql": "select a from t"})).text, "1");
+}
+
+#[test]
+fn a_file_that_a_program_of_the_environment_may_change_is_read_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("some.db");
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection.execute_batch("create table t (a); insert into t values ('old');").unwrap();
+    let ask = call("t", json!({"sql": "select a from t"}));
+    let both = json!({"t": {"kind": "table", "database": path}, "run": {"kind": "command", "command": ["true"]}});
+    let (tools, mut cache) = (toolbox(both, &trusting()), StepCache::default());
+    assert_eq!(tools.call(&ask, &mut cache).text, "old");
+    connection.execute_batch("update t set a = 'new'").unwrap();
+    assert_eq!((tools.call(&ask, &mut cache).text.as_str(), cache.hits), ("new", 0));
+    let alone = toolbox(json!({"t": {"kind": "table", "database": path}}), &trusting());
+    assert_eq!([(); 2].map(|()| alone.call(&ask, &mut cache).text), ["new", "new"]);
+    assert_eq!(cache.hits, 1, "what nobody changes is kept");
 }
