@@ -1,7 +1,8 @@
 //! Kind *calculator*: arithmetic, read by a parser of its own; nothing is handed to an interpreter.
 //!
 //! In: an expression of numbers, `+ - * / % ^` (also `**`), parentheses, `pi`, `e` and common functions. Out: its value, or
-//! what is wrong and where. `-2^2` is -4 and `2^3^2` is 512, as in mathematics; `%` is the remainder with the divisor's sign.
+//! what is wrong and where. `-2^2` is -4 and `2^3^2` is 512, as in mathematics; `%` is the remainder with the divisor's
+//! sign. `round` goes away from zero where two numbers are equally near, and rounds what is shown: 2.675 to 2.68.
 
 use serde_json::{Map, Value};
 use whetstone_domain::{Tool, ToolFailure};
@@ -45,12 +46,28 @@ pub fn evaluate(text: &str) -> Result<f64, String> {
     }
 }
 
-/// At most 12 significant digits, so that 0.1 + 0.2 is 0.3, without trailing zeros.
+/// To 15 significant digits, so that 0.1 + 0.2 is 0.3.
+fn tidy(value: f64) -> f64 {
+    format!("{value:.14e}").parse().unwrap_or(value)
+}
+
+/// Away from zero where two numbers are equally near.
+fn round(value: f64, places: i32) -> f64 {
+    let scale = 10_f64.powi(places);
+    match value * scale {
+        // a half needs the 15th digit
+        scaled if scaled.abs() < 1e14 => tidy(scaled).round() / scale,
+        _ if places == 0 => value.round(),
+        _ => value,
+    }
+}
+
+/// At most 15 significant digits, without trailing zeros.
 pub(crate) fn show(value: f64) -> String {
     if value == value.trunc() && value.abs() < 1e15 {
         return format!("{}", value as i64);
     }
-    let rounded: f64 = format!("{value:.11e}").parse().unwrap_or(value);
+    let rounded = tidy(value);
     match rounded.abs() {
         size if (1e-6..1e15).contains(&size) => format!("{rounded}"),
         _ => format!("{rounded:e}"),
@@ -132,7 +149,8 @@ impl Parser<'_> {
                 if divisor == 0.0 {
                     return Err("remainder of a division by zero".into());
                 }
-                value = finite(value - divisor * (value / divisor).floor())?;
+                let rest = value % divisor;
+                value = if rest != 0.0 && (rest < 0.0) != (divisor < 0.0) { rest + divisor } else { rest };
             } else {
                 return Ok(value);
             }
@@ -228,10 +246,8 @@ fn function(name: &str, arguments: &[f64]) -> Number {
         ("sqrt", [x]) => x.sqrt(),
         ("floor", [x]) => x.floor(),
         ("ceil", [x]) => x.ceil(),
-        ("round", [x]) => x.round(),
-        ("round", [x, places]) if places.trunc() == *places && (0.0..=12.0).contains(places) => {
-            format!("{x:.*}", *places as usize).parse().unwrap_or(*x)
-        }
+        ("round", [x]) => round(*x, 0),
+        ("round", [x, places]) if places.trunc() == *places && (0.0..=12.0).contains(places) => round(*x, *places as i32),
         ("round", [_, _]) => return Err("round takes 0 to 12 places".into()),
         ("exp", [x]) => x.exp(),
         ("ln" | "log" | "log10", [x]) if *x <= 0.0 => return Err(format!("{name} of a number that is not positive")),

@@ -16,13 +16,57 @@ fn arithmetic_has_the_precedence_of_mathematics() {
         ("1e3 / 8", "125"),
         ("round(10/3, 2)", "3.33"),
         ("max(1, 2, 3) + min(4, 5)", "7"),
-        ("SQRT(2)", "1.41421356237"),
-        ("2 * pi", "6.28318530718"),
+        ("SQRT(2)", "1.4142135623731"),
+        ("2 * pi", "6.28318530717959"),
         ("--3", "3"),
         (" .5 ", "0.5"),
-        ("1/3", "0.333333333333"),
-        ("2^60", "1.15292150461e18"),
-        ("1/3000000000", "3.33333333333e-10"),
+        ("1/3", "0.333333333333333"),
+        ("2^60", "1.15292150460685e18"),
+        ("1/3000000000", "3.33333333333333e-10"),
+    ] {
+        assert_eq!(evaluate(text).map(show).as_deref(), Ok(shown), "{text}");
+    }
+}
+
+#[test]
+fn remainders_are_exact_and_have_the_divisors_sign() {
+    for (text, shown) in
+        [("10^16 % 3", "1"), ("1e17 % 7", "5"), ("-7 % 3", "2"), ("7 % -3", "-2"), ("-7 % -3", "-1"), ("-6 % 3", "0"), ("5.5 % 2", "1.5")]
+    {
+        assert_eq!(evaluate(text).map(show).as_deref(), Ok(shown), "{text}");
+    }
+    let tiny = evaluate("1e308 % 1e-308").expect("a remainder");
+    assert!((0.0..1e-308).contains(&tiny), "{tiny}");
+}
+
+#[test]
+fn halves_are_rounded_away_from_zero_with_and_without_places() {
+    for (text, shown) in [
+        ("round(2.5)", "3"),
+        ("round(2.5, 0)", "3"),
+        ("round(-2.5)", "-3"),
+        ("round(-2.5, 0)", "-3"),
+        ("round(0.125, 2)", "0.13"),
+        ("round(-0.125, 2)", "-0.13"),
+        ("round(2.675, 2)", "2.68"),
+        ("round(1.005, 2)", "1.01"),
+        ("round(2.4999, 0)", "2"),
+        ("round(10/3, 2)", "3.33"),
+        ("round(1e300, 12)", "1e300"),
+        ("round(123456789012.5)", "123456789013"),
+        ("round(123456789012345.6)", "123456789012346"),
+    ] {
+        assert_eq!(evaluate(text).map(show).as_deref(), Ok(shown), "{text}");
+    }
+}
+
+#[test]
+fn fifteen_digits_are_shown() {
+    for (text, shown) in [
+        ("123456789012.5", "123456789012.5"),
+        ("0.1 + 0.2", "0.3"),
+        ("1234567.12345678", "1234567.12345678"),
+        ("123456789012345", "123456789012345"),
     ] {
         assert_eq!(evaluate(text).map(show).as_deref(), Ok(shown), "{text}");
     }

@@ -29,10 +29,7 @@ pub(crate) struct Clock {
 impl Clock {
     /// A clock that stands at `now`, or goes.
     pub(crate) fn new(operation: ClockOperation, now: Option<&str>) -> Result<Self, String> {
-        let now = now.map(|text| {
-            text.parse::<ZonedDateTime>().map_err(|e| format!("\"now\" is {text:?}, not as 2025-03-04T10:00:00+01:00[Europe/Berlin]: {e}"))
-        });
-        Ok(Self { operation, now: now.transpose()? })
+        Ok(Self { operation, now: present(now)? })
     }
 
     /// The tool as a prompt lists it.
@@ -135,10 +132,23 @@ impl Clock {
     }
 }
 
+/// An environment's present, where it gives one.
+pub(crate) fn present(now: Option<&str>) -> Result<Option<ZonedDateTime>, String> {
+    let now = now.map(|text| {
+        text.parse::<ZonedDateTime>().map_err(|e| format!("\"now\" is {text:?}, not as 2025-03-04T10:00:00+01:00[Europe/Berlin]: {e}"))
+    });
+    now.transpose()
+}
+
 /// A date or time, and whether it is a date only.
 fn read(text: &str) -> Result<(DateTime, bool), String> {
     if let (Ok(date), true) = (text.parse::<Date>(), text.len() <= 10) {
         return Ok((date.at(0, 0, 0, 0), true));
+    }
+    // a parser of local times drops them
+    let time = text.find(['T', 't', ' ']).map_or("", |at| &text[at..]);
+    if text.contains('[') || time.contains(['+', '-', 'Z', 'z']) {
+        return Err(format!("{text:?} names an offset or a time zone; write the time alone, as 2025-03-04T10:00"));
     }
     text.parse::<DateTime>().map(|t| (t, false)).map_err(|_| format!("{text:?} is no date as 2025-03-04 and no time as 2025-03-04T10:00"))
 }
@@ -186,6 +196,32 @@ mod tests {
             (Convert, json!({"time": "2025-07-01T09:00", "from": "Europe/Berlin", "to": "America/New_York"}), "2025-07-01T03:00"),
         ] {
             assert_eq!(asked(operation, arguments.clone()).as_deref(), Ok(gives), "{operation:?} {arguments}");
+        }
+    }
+
+    #[test]
+    fn an_offset_or_a_zone_is_refused_with_the_way_to_write_it_never_dropped() {
+        use ClockOperation::{Add, Between, Convert, Weekday};
+        for time in [
+            "2025-07-01T09:00+05:00",
+            "2025-07-01T09:00:00.5-0330",
+            "2025-07-01 09:00+05",
+            "2025-07-01T09:00[Asia/Tokyo]",
+            "2025-07-01[Asia/Tokyo]",
+            "2025-07-01T09:00+09:00[Asia/Tokyo]",
+            "20250701T0900-0330",
+            "2025-07-01T09:00Z",
+        ] {
+            for (operation, arguments) in [
+                (Convert, json!({"time": time, "from": "Europe/Berlin", "to": "Asia/Tokyo"})),
+                (Add, json!({"start": time, "hours": 1})),
+                (Between, json!({"start": "2025-03-04", "end": time})),
+                (Weekday, json!({"date": time})),
+            ] {
+                let (failure, reason) = asked(operation, arguments).expect_err(time);
+                assert_eq!(failure, ToolFailure::BadArguments);
+                assert!(reason.contains("write the time alone, as 2025-03-04T10:00"), "{reason}");
+            }
         }
     }
 

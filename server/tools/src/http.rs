@@ -51,8 +51,8 @@ impl Api {
         self.operations.iter().map(|o| Tool { name: format!("{name}.{}", o.name), ..o.tool.clone() }).collect()
     }
 
-    /// Gives the same whenever it is asked: nothing that the document offers changes what is there.
-    pub(crate) fn repeatable(&self) -> bool {
+    /// Nothing that is offered changes what is there.
+    pub(crate) fn only_reads(&self) -> bool {
         self.operations.iter().all(|o| o.method == "GET")
     }
 

@@ -22,6 +22,7 @@ mod mcp;
 mod openapi;
 mod process;
 mod settings;
+mod sql_functions;
 mod table;
 mod toolbox;
 

@@ -49,6 +49,8 @@ pub struct Toolbox {
     settings: Settings,
     sources: BTreeMap<String, Source>,
     served: BTreeMap<String, Served>,
+    /// Nothing here may change a server or a file of this machine.
+    settled: bool,
 }
 
 impl Toolbox {
@@ -83,7 +85,8 @@ impl Toolbox {
         }
         let environment = serde_json::to_string(environment)
             .map_err(|e| ToolError { tool: String::new(), reason: format!("the environment cannot be written: {e}") })?;
-        Ok(Self { environment: environment.into(), settings: settings.clone(), sources, served })
+        let settled = !sources.values().any(Source::may_change);
+        Ok(Self { environment: environment.into(), settings: settings.clone(), sources, served, settled })
     }
 
     /// The tools that can be called, as a prompt lists them.
@@ -107,7 +110,7 @@ impl Toolbox {
             return self.shown(refuse(ToolFailure::BadArguments, reason));
         }
         let run = || self.shown(source.call(&served.own, call, &self.settings));
-        match source.repeatable() {
+        match source.repeatable(self.settled) {
             true => cache.get_or(&self.environment, &call.name, &call.arguments, run),
             false => run(),
         }
@@ -142,7 +145,7 @@ fn source(runnable: &Runnable, now: Option<&str>, settings: &Settings) -> Result
             if database.is_some() {
                 permitted("it reads a database file")?;
             }
-            Source::Table(Box::new(Database::new(sql_setup, database.as_deref(), query.as_deref(), settings)?))
+            Source::Table(Box::new(Database::new(sql_setup, database.as_deref(), query.as_deref(), now, settings)?))
         }
         Runnable::Files { files } => Source::Files(Folder::new(files)?),
         Runnable::Http { openapi, server, operations } => {
@@ -172,12 +175,22 @@ impl Source {
         }
     }
 
-    /// Gives the same to the same arguments, and changes nothing.
-    fn repeatable(&self) -> bool {
+    /// May change what another tool reads: a server, or a file of this machine.
+    fn may_change(&self) -> bool {
         match self {
-            Self::Calculator | Self::Table(_) => true,
+            Self::Mcp(_) | Self::Command(_) => true,
+            Self::Http(api) => !api.only_reads(),
+            Self::Calculator | Self::Clock(_) | Self::Table(_) | Self::Files(_) => false,
+        }
+    }
+
+    /// Gives the same to the same arguments, and changes nothing. `settled`: nor does any other tool of the environment.
+    fn repeatable(&self, settled: bool) -> bool {
+        match self {
+            Self::Calculator => true,
+            Self::Table(database) => settled || !database.is_file(),
             Self::Clock(clock) => clock.repeatable(),
-            Self::Http(api) => api.repeatable(),
+            Self::Http(_) => settled,
             Self::Files(_) | Self::Mcp(_) | Self::Command(_) => false,
         }
     }

@@ -96,6 +96,22 @@ fn operations_of_an_openapi_document_are_asked_of_its_server() {
 }
 
 #[test]
+fn what_one_tool_reads_is_asked_anew_where_another_may_write_it() {
+    let document = document(&serve());
+    let read = || json!({"kind": "http", "openapi": document, "operations": ["echo"]});
+    let hits = |tools: Value| {
+        let (api, mut cache) = (toolbox(tools, &trusting()), StepCache::default());
+        for _ in 0..2 {
+            assert!(api.call(&call("read.echo", json!({"word": "w"})), &mut cache).failure.is_none());
+        }
+        cache.hits
+    };
+    assert_eq!(hits(json!({"read": read(), "write": {"kind": "http", "openapi": document, "operations": ["note"]}})), 0);
+    assert_eq!(hits(json!({"read": read(), "run": {"kind": "command", "command": ["true"]}})), 0);
+    assert_eq!(hits(json!({"read": read(), "also": read(), "sum": {"kind": "calculator"}, "box": {"kind": "files"}})), 1);
+}
+
+#[test]
 fn errors_redirects_silence_and_floods_are_results() {
     let settings = Settings { timeout: Duration::from_millis(400), most_read: 50_000, ..trusting() };
     let api = toolbox(json!({"api": {"kind": "http", "openapi": document(&serve())}}), &settings);

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use whetstone_domain::ToolFailure;
-use whetstone_tools::Settings;
+use whetstone_tools::{Settings, StepCache};
 
-use super::{python, refused, run, toolbox, trusting};
+use super::{call, python, refused, run, toolbox, trusting};
 
 fn program(command: &[&str]) -> Value {
     json!({"run": {"kind": "command", "command": command}})
@@ -45,6 +45,35 @@ fn time_memory_output_and_exit_status_are_results() {
     let limits = result(&["sh", "-c", "ulimit -v; ulimit -n; ulimit -c"]);
     assert_eq!(limits.text, "1048576\n256\n0");
     assert_eq!(result(&["printf", "a\\033[31m\\000b"]).text, "a\u{fffd}[31m\u{fffd}b", "control characters are taken out");
+}
+
+#[test]
+fn output_that_something_else_holds_open_is_a_failure_that_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let pid = folder.path().join("pid");
+    let left =
+        format!("setsid sh -c 'echo $$ > {}.new; mv {0}.new {0}; exec sleep 600' & while [ ! -e {0} ]; do sleep 0.01; done", pid.display());
+    let settings = Settings { timeout: Duration::from_secs(60), ..trusting() };
+    let result = run(&toolbox(program(&["sh", "-c", &left]), &settings), "run", json!({}));
+    // a session of its own: nobody but this test ends it
+    whetstone_tools::kill_group(std::fs::read_to_string(&pid).unwrap().trim().parse().unwrap());
+    assert_eq!(result.failure, Some(ToolFailure::Failed), "{}", result.text);
+    assert!(result.text.contains("still holds its output open"), "{}", result.text);
+    let long = "x".repeat(200_000);
+    let cat = toolbox(program(&["wc", "-c"]), &settings);
+    assert_eq!(run(&cat, "run", json!({ "a": long })).text, "200009", "arguments longer than a pipe holds are all written");
+    let deaf = toolbox(program(&["echo", "done"]), &settings);
+    assert_eq!(run(&deaf, "run", json!({ "a": long })).text, "done", "nobody has to read them");
+}
+
+#[test]
+fn a_placeholder_inside_a_word_is_refused_before_any_call() {
+    for word in ["--day={day}", "{day}.txt", "{a}{b}", "x {day} y"] {
+        let reason = refused(program(&["echo", word]), &trusting());
+        assert!(reason.contains(word) && reason.contains("a word of its own"), "{reason}");
+    }
+    let shell = toolbox(program(&["sh", "-c", "echo ${LANG}{ } {\\\"a\\\": 1}"]), &trusting());
+    assert!(run(&shell, "run", json!({})).failure.is_none(), "braces that name no argument are a program's own");
 }
 
 #[test]
@@ -114,4 +143,42 @@ fn a_database_file_is_read_and_never_written() {
         assert_eq!(run(&tools, "t", json!({ "sql": sql })).failure, Some(ToolFailure::Forbidden), "{sql}");
     }
     assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn a_file_that_is_no_database_or_would_be_written_beside_is_refused_before_any_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("some.db");
+    let table = || json!({"t": {"kind": "table", "database": path}});
+    std::fs::write(&path, "x".repeat(5000)).unwrap();
+    assert!(refused(table(), &trusting()).contains("cannot be read as a SQLite database"));
+    std::fs::remove_file(&path).unwrap();
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection.execute_batch("pragma journal_mode = wal; create table t (a); insert into t values (1);").unwrap();
+    drop(connection);
+    let reason = refused(table(), &trusting());
+    assert!(reason.contains("WAL mode") && reason.contains("journal_mode = delete"), "{reason}");
+    let names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names, ["some.db"], "nothing is written beside it");
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection.execute_batch("pragma journal_mode = delete;").unwrap();
+    drop(connection);
+    assert_eq!(run(&toolbox(table(), &trusting()), "t", json!({"sql": "select a from t"})).text, "1");
+}
+
+#[test]
+fn a_file_that_a_program_of_the_environment_may_change_is_read_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("some.db");
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection.execute_batch("create table t (a); insert into t values ('old');").unwrap();
+    let ask = call("t", json!({"sql": "select a from t"}));
+    let both = json!({"t": {"kind": "table", "database": path}, "run": {"kind": "command", "command": ["true"]}});
+    let (tools, mut cache) = (toolbox(both, &trusting()), StepCache::default());
+    assert_eq!(tools.call(&ask, &mut cache).text, "old");
+    connection.execute_batch("update t set a = 'new'").unwrap();
+    assert_eq!((tools.call(&ask, &mut cache).text.as_str(), cache.hits), ("new", 0));
+    let alone = toolbox(json!({"t": {"kind": "table", "database": path}}), &trusting());
+    assert_eq!([(); 2].map(|()| alone.call(&ask, &mut cache).text), ["new", "new"]);
+    assert_eq!(cache.hits, 1, "what nobody changes is kept");
 }
