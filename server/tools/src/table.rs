@@ -8,8 +8,7 @@
 //! so is `localtime`: see `sql_functions`. A database file in WAL mode is refused, because reading one writes beside it.
 //!
 //! SQLite looks at its clock between instructions, not within one, and only where a program jumps: values are short and functions
-//! few, so that none takes long. Two things are not limited: what SQLite writes of nested subqueries while it prepares a statement
-//! (each may stand where the outer one names its column), and temporary files of what is sorted or collected.
+//! few, so that none takes long. Not limited but by the time: temporary files of what is sorted or collected.
 
 use std::fs::File;
 use std::io::Read;
@@ -32,6 +31,9 @@ use crate::{Reply, clock, definition, refuse};
 
 /// Most rows that are read.
 const MOST_ROWS: usize = 100;
+/// Most memory of all SQLite databases of this process, bytes: what SQLite may take while it prepares a statement whose nested
+/// subqueries each stand for a column many times.
+const MOST_HEAP: u64 = 1 << 30;
 /// Longest statement of a model, bytes.
 const LONGEST_SQL: usize = 10_000;
 /// Longest text or blob while a database is filled, and longest setup. Bytes.
@@ -93,6 +95,9 @@ impl Database {
         };
         let mut made = Self { connection, query: None, parameters: Vec::new(), is_file: file.is_some() };
         limit(&made.connection, &LIMITS)?;
+        // of the whole process; rusqlite has no call for it
+        let heap = format!("pragma hard_heap_limit = {MOST_HEAP}");
+        made.connection.query_row(&heap, (), |_| Ok(())).map_err(|e| format!("cannot limit the database: {e}"))?;
         if file.is_none() {
             made.connection.pragma_update(None, "max_page_count", MOST_PAGES).map_err(|e| format!("cannot limit the database: {e}"))?;
         }

@@ -112,6 +112,17 @@ fn no_statement_makes_long_texts_to_spend_time_or_memory_on() {
 }
 
 #[test]
+fn subqueries_that_multiply_while_a_statement_is_prepared_end_with_a_reason() {
+    let sum = |column: &str| vec![column; 90].join("+");
+    let mut sql = String::from("with a0(x) as (select people from city)");
+    for i in 1..=4 {
+        sql.push_str(&format!(", a{i}(x) as (select {} from a{})", sum("x"), i - 1));
+    }
+    let (failure, reason) = asked(&format!("{sql} select x from a4")).expect_err("65 million sums");
+    assert!(matches!(failure, ToolFailure::BadArguments | ToolFailure::Timeout | ToolFailure::TooLarge | ToolFailure::Failed), "{reason}");
+}
+
+#[test]
 fn a_problem_may_hold_longer_values_than_are_read_and_a_long_cell_is_named() {
     let setup = "create table t (id, body); insert into t values (1, hex(zeroblob(100000))), (2, 'short')";
     let long = asked_at(None, setup, "select body from t where id = 1").expect_err("a long cell");

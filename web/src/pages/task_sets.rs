@@ -68,6 +68,7 @@ fn listed<'a>(app: &App, headers: &HeaderMap, notes: Vec<String>, sent: &Sent, e
         FileFormat::OpenAi => "OpenAI chat",
         FileFormat::Xlam => "xLAM or Hammer",
         FileFormat::Seal => "Seal-Tools",
+        FileFormat::Bfcl => "BFCL, answers in the rows",
     };
     let formats = FileFormat::ALL.map(|f| (f.name(), whose(f), f.name() == sent.format)).to_vec();
     let frame = Frame::new(app, "Task sets", theme(headers)).noting(notes);
