@@ -1,6 +1,7 @@
 //! The line in a real browser, headless Chromium, with JavaScript and without: launch, watch, open a sample, download, survive.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use crate::support::{Lab, assert_same, comparable};
 /// Longest wait for something to appear.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// A chromedriver of its own; killed when dropped, and its browser with it.
+/// A chromedriver of its own, in a process group with its browser; both are killed when dropped.
 struct Driver {
     child: Child,
     url: String,
@@ -28,6 +29,7 @@ impl Driver {
             .arg("--port=0")
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
+            .process_group(0)
             .spawn()
             .expect("chromedriver, which tests/run --install installs");
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -44,7 +46,7 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        let _ = Command::new("kill").args(["-9", "--", &format!("-{}", self.child.id())]).status();
         let _ = self.child.wait();
     }
 }
