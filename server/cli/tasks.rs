@@ -64,11 +64,12 @@ number (the last one of the model's words) or a text, or {\"any_of\": [..], \"no
 What runs a tool, by its kind:
   calculator                        argument expression
   clock      operation              now, convert, between, add or weekday; environment.now sets the present
-  table      sql_setup, query       SQLite in memory; without query the argument sql is run (reading only); or database: a file *
+  table      sql_setup, query       SQLite in memory; without query the argument sql is run (reading only); or database: a file *, not
+                                    in WAL mode; its present is environment.now, in UTC, and without one 'now' is refused
   files      files                  a folder of texts: NAME.list, NAME.read, NAME.write
   http       openapi, server, operations   NAME.OPERATION for the operations of an OpenAPI 3 document on this machine
   mcp        command                NAME.TOOL for the tools of an MCP server on stdin and stdout *
-  command    command                a program; {name} stands for an argument, all of them are JSON on stdin *
+  command    command                a program; the word {name} stands for an argument, all of them are JSON on stdin *
 * only with tools.programs = true (eval: --programs); other hosts for http: tools.hosts.";
 
 /// List task sets, and look into them
