@@ -228,7 +228,8 @@ pub struct RunConfig {
     /// GRPO steps, each one optimiser update; 0 = none (evaluation or warm start only).
     pub steps: usize,
     /// Time that all steps together may take, > 0, minutes; evaluations are not counted. When it is over the last evaluation is
-    /// made; the warm start ends when half of it is over. None = no budget.
+    /// made; the warm start ends when three quarters of it are over, and both phases have their whole learning-rate schedule. None = no
+    /// budget.
     pub max_minutes: Option<f64>,
     /// Problems per step, >= 1.
     pub problems_per_step: usize,

@@ -26,8 +26,9 @@ use crate::scorer::Scorer;
 use crate::update::{Update, is_effective, is_left_out, update};
 use crate::{rollout, warm_start};
 
-/// Share of a time budget that the warm start may take.
-const WARM_START_SHARE: f64 = 0.5;
+/// Share of a time budget that the warm start may take: of six minutes it makes more in three quarters than GRPO in the half that is
+/// left otherwise (README, Results).
+const WARM_START_SHARE: f64 = 0.75;
 /// Rounds of drawing replacements for groups without spread.
 pub(crate) const SAMPLING_ROUNDS: usize = 3;
 /// How often the stop wish is read.
