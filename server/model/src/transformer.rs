@@ -151,8 +151,8 @@ impl Transformer {
         })
     }
 
-    /// Passes of more than `tokens` keep only the input of each block, and their backward reads the block again: the same numbers in
-    /// less memory.
+    /// Passes of more than `tokens`, those above included, keep only the input of each block, and their backward reads the block again:
+    /// the same numbers in less memory.
     #[must_use]
     pub fn keeping(mut self, tokens: usize) -> Self {
         self.most_kept = tokens;
@@ -207,7 +207,8 @@ impl Transformer {
             if above.is_none() {
                 keys.push((saved.k.clone(), saved.v.clone()));
             }
-            kept.push(if packed.ids.len() > self.most_kept { Kept::Input(x) } else { Kept::All(Box::new(saved)) });
+            let tokens = packed.above + packed.ids.len(); // what the pass above keeps lies beside it
+            kept.push(if tokens > self.most_kept { Kept::Input(x) } else { Kept::All(Box::new(saved)) });
             x = y;
         }
         Ok(Pass { hidden: x, positions: packed.positions.clone(), spans, adapted, kept, keys })
@@ -364,5 +365,26 @@ impl Transformer {
         let all: Vec<(Tensor, Tensor)> = [qkv, o, gate_up, down].into_iter().flatten().collect();
         let adapter = all.try_into().map_err(|_| ModelError::Generation("a block has other than seven adapted linears".into()))?;
         Ok(BlockGradients { dx, adapter, above })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tiny::tiny_base;
+
+    #[test]
+    fn a_pass_counts_what_the_one_above_it_keeps() -> Result<()> {
+        let base = tiny_base(0)?;
+        let model = Transformer::new(&base.config, &base.weights, 16, false)?.keeping(5);
+        let (mut words, mut more) = (Packed::default(), Packed { above: 3, ..Packed::default() });
+        words.push(None, &[1, 2, 3]);
+        more.push(None, &[4, 5]);
+        let above = model.forward(None, &words, None)?;
+        let all = |pass: &Pass| pass.kept.iter().all(|kept| matches!(kept, Kept::All(_)));
+        assert!(all(&above) && all(&model.forward(None, &more, Some(&above))?), "five tokens in all");
+        more.push(Some(0), &[6]);
+        assert!(!all(&model.forward(None, &more, Some(&above))?), "six");
+        Ok(())
     }
 }

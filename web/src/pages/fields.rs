@@ -94,7 +94,7 @@ pub(crate) const FIELDS: &[Field] = &[
     more("Reward", "reward_timeout", "Patience, seconds", "How long a reward that is a program may take for one answer.", Number),
     field("GRPO", "problems_per_step", "Problems a step", "More = steadier gradients, slower steps.", Number),
     field("GRPO", "num_generations", "Answers to each problem (G)", "At least 2; an advantage compares them with each other.", Number),
-    field("GRPO", "learning_rate", "Learning rate", "Peak; 1e-4 to 3e-4 for an adapter on a small model.", Number),
+    field("GRPO", "learning_rate", "Learning rate", "Peak; 5e-5 to 3e-4 for an adapter on a small model.", Number),
     field("GRPO", "temperature", "Temperature", "Of sampling; higher tries more, and writes more nonsense.", Number),
     field("GRPO", "max_completion_length", "Longest answer, tokens", "Longer ones are cut off and count as wrong.", Number),
     more("GRPO", "beta", "KL weight (beta)", "Pull towards the base; 0 = none, which is faster.", Number),
