@@ -2,11 +2,14 @@
 //!
 //! In: rows of f32. Out: rows of f32. The rows are rounded to bf16, products are summed in f32. On CPUs with AVX512-BF16 a
 //! tile of up to 14 rows and 32 columns stays in registers; elsewhere a portable loop, the safe twin, reads the same packing.
+//! Intel's cores multiply bf16 pairs at half the speed of f32 at best, so there the numbers are widened in registers and multiplied
+//! in f32: half the memory traffic of f32 at its speed.
 //! The sum of one element runs over k in one fixed order, whatever the number of rows or threads: a row comes out the same
 //! alone and in a batch.
 #![expect(unsafe_code, reason = "intrinsics and disjoint columns written in parallel; `tile_portable` is the safe twin")]
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use rayon::prelude::*;
 
@@ -30,6 +33,44 @@ const SERIAL: usize = 1 << 19;
 struct Line([u16; LINE]);
 
 const ZERO: Line = Line([0; LINE]);
+
+/// As many numbers in f32.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Wide([f32; LINE]);
+
+/// How a tile is multiplied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Pair by pair (AVX512-BF16).
+    Pairs,
+    /// Widened to f32 in registers (AVX-512).
+    Widened,
+    /// Without intrinsics.
+    Portable,
+}
+
+/// The fastest way on this CPU.
+fn fastest() -> Way {
+    static WAY: LazyLock<Way> = LazyLock::new(|| match (is_fast(), made_by_intel()) {
+        (true, true) => Way::Widened,
+        (true, false) => Way::Pairs,
+        (false, _) => Way::Portable,
+    });
+    *WAY
+}
+
+fn made_by_intel() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let vendor = std::arch::x86_64::__cpuid(0);
+        [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).concat() == b"GenuineIntel"
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        false
+    }
+}
 
 /// A matrix B [k, n] in bf16, in panels of 32 columns; in a panel, line 2i and 2i + 1 hold the pairs (B[2i, j], B[2i + 1, j]).
 pub struct Packed {
@@ -111,14 +152,10 @@ impl Packed {
     /// # Panics
     /// When `a` does not fit its slice.
     pub fn product(&self, m: usize, a: &[f32], alpha: f32) -> Vec<f32> {
-        self.product_by(m, a, alpha, is_fast())
-    }
-
-    fn product_by(&self, m: usize, a: &[f32], alpha: f32, fast: bool) -> Vec<f32> {
         let mut out: Vec<f32> = Vec::with_capacity(m * self.n); // never cleared: every number is written below
         // SAFETY: there is room; the panels cover all n columns of all m rows, and with `keep` off each is written without being read.
         unsafe {
-            self.fill(m, a, out.as_mut_ptr(), false, alpha, fast);
+            self.fill(m, a, out.as_mut_ptr(), false, alpha, fastest());
             out.set_len(m * self.n);
         }
         out
@@ -131,21 +168,24 @@ impl Packed {
     pub fn add_product(&self, m: usize, a: &[f32], dst: &mut [f32]) {
         assert!(dst.len() >= m * self.n, "destination {m}x{} does not fit {} numbers", self.n, dst.len());
         // SAFETY: checked above; a slice is initialised.
-        unsafe { self.fill(m, a, dst.as_mut_ptr(), true, 1.0, is_fast()) };
+        unsafe { self.fill(m, a, dst.as_mut_ptr(), true, 1.0, fastest()) };
     }
 
     /// `dst[m, n] = keep * dst + alpha * a[m, k] B`.
     ///
     /// # Safety
-    /// `dst` has room for m x n numbers, which are initialised where `keep`; `fast` only where [`is_fast`].
-    unsafe fn fill(&self, m: usize, a: &[f32], dst: *mut f32, keep: bool, alpha: f32, fast: bool) {
+    /// `dst` has room for m x n numbers, which are initialised where `keep`; `way` is [`Way::Portable`] where not [`is_fast`].
+    unsafe fn fill(&self, m: usize, a: &[f32], dst: *mut f32, keep: bool, alpha: f32, way: Way) {
         let (k, n, along) = (self.k, self.n, lines_of(self.k));
         assert!(a.len() >= m * k, "left operand {m}x{k} does not fit {} numbers", a.len());
         if m == 0 || n == 0 {
             return;
         }
         let strips = strips(m);
-        let a = pack_rows(a, k, &strips);
+        let a = match way {
+            Way::Widened => Rows::F32(pack_rows(a, k, &strips, Wide([0.0; LINE]), widen_strip)),
+            Way::Pairs | Way::Portable => Rows::Bf16(pack_rows(a, k, &strips, ZERO, pack_strip)),
+        };
         let out = Columns { data: dst, row: n };
         let panel = |p: usize| {
             let b = &self.lines[p * along * COLS..(p + 1) * along * COLS];
@@ -155,12 +195,12 @@ impl Packed {
                 for strip in &strips {
                     let rows = strip.len();
                     // lines of a strip are ordered (line along k, row)
-                    let a = &a[strip.start * along + first * rows..][..depth * rows];
+                    let a = a.part(strip.start * along + first * rows, depth * rows);
                     let b = &b[first * COLS..(first + depth) * COLS];
-                    let tile = Tile { a, b, rows, cols, keep: keep || first > 0, alpha };
+                    let tile = Tile { b, rows, cols, keep: keep || first > 0, alpha };
                     // SAFETY: rows of the strip are below m and columns p * 32 .. p * 32 + cols below n, which `dst` holds;
                     // no two panels share a column, so no two threads write one element.
-                    unsafe { tile.store(out.at(strip.start, p * COLS), n, fast) };
+                    unsafe { tile.store(a, out.at(strip.start, p * COLS), n, way) };
                 }
             }
         };
@@ -187,11 +227,33 @@ fn strips(m: usize) -> Vec<Range<usize>> {
         .collect()
 }
 
-/// The rows of `a` [m, k] in bf16, strip by strip, in a strip by (line along k, row).
-fn pack_rows(a: &[f32], k: usize, strips: &[Range<usize>]) -> Vec<Line> {
+/// Rows of A, strip by strip, in a strip by (line along k, row), rounded to bf16 in either dtype.
+enum Rows {
+    Bf16(Vec<Line>),
+    F32(Vec<Wide>),
+}
+
+/// Lines of [`Rows`].
+#[derive(Clone, Copy)]
+enum Part<'a> {
+    Bf16(&'a [Line]),
+    F32(&'a [Wide]),
+}
+
+impl Rows {
+    fn part(&self, first: usize, n: usize) -> Part<'_> {
+        match self {
+            Self::Bf16(lines) => Part::Bf16(&lines[first..first + n]),
+            Self::F32(lines) => Part::F32(&lines[first..first + n]),
+        }
+    }
+}
+
+/// The rows of `a` [m, k] as lines of [`Rows`]; `pack(lines, a, k, rows)` fills those of a strip.
+fn pack_rows<L: Copy + Send>(a: &[f32], k: usize, strips: &[Range<usize>], zero: L, pack: fn(&mut [L], &[f32], usize, usize)) -> Vec<L> {
     let along = lines_of(k);
     let m = strips.last().map_or(0, |s| s.end);
-    let mut packed = vec![ZERO; m * along];
+    let mut packed = vec![zero; m * along];
     let mut rest = packed.as_mut_slice();
     let mut tasks = Vec::with_capacity(strips.len());
     for strip in strips {
@@ -200,9 +262,9 @@ fn pack_rows(a: &[f32], k: usize, strips: &[Range<usize>]) -> Vec<Line> {
         rest = tail;
     }
     if m * k < SERIAL / 16 {
-        tasks.into_iter().for_each(|(lines, a, rows)| pack_strip(lines, a, k, rows));
+        tasks.into_iter().for_each(|(lines, a, rows)| pack(lines, a, k, rows));
     } else {
-        tasks.into_par_iter().for_each(|(lines, a, rows)| pack_strip(lines, a, k, rows));
+        tasks.into_par_iter().for_each(|(lines, a, rows)| pack(lines, a, k, rows));
     }
     packed
 }
@@ -219,6 +281,23 @@ wide! {
             }
             for (i, &x) in rest.iter().enumerate() {
                 lines[whole.len() * rows + r].0[i] = round(x);
+            }
+        }
+    }
+}
+
+wide! {
+    fn widen_strip(lines: &mut [Wide], a: &[f32], k: usize, rows: usize) -> () {
+        for (r, row) in a.chunks_exact(k).enumerate() {
+            let (whole, rest) = row.as_chunks::<LINE>();
+            for (l, numbers) in whole.iter().enumerate() {
+                let line = &mut lines[l * rows + r].0;
+                for i in 0..LINE {
+                    line[i] = widen(round(numbers[i]));
+                }
+            }
+            for (i, &x) in rest.iter().enumerate() {
+                lines[whole.len() * rows + r].0[i] = widen(round(x));
             }
         }
     }
@@ -241,9 +320,8 @@ impl Columns {
     }
 }
 
-/// One tile: rows of A against a panel of B.
+/// One tile: what rows of A meet, and where the sums go.
 struct Tile<'a> {
-    a: &'a [Line], // depth x rows
     b: &'a [Line], // depth x 32
     rows: usize,
     cols: usize,
@@ -252,27 +330,35 @@ struct Tile<'a> {
 }
 
 impl Tile<'_> {
-    /// Computes the tile and stores it at `c`, whose rows are `row` numbers apart.
+    /// Computes the tile of `a`, depth x rows lines, and stores it at `c`, whose rows are `row` numbers apart.
     ///
-    /// SAFETY: `rows` rows of `cols` numbers at `c` must be writable by this thread alone; `fast` needs AVX512-BF16.
-    unsafe fn store(&self, c: *mut f32, row: usize, fast: bool) {
-        debug_assert_eq!(self.a.len() * COLS, self.b.len() * self.rows);
+    /// SAFETY: `rows` rows of `cols` numbers at `c` must be writable by this thread alone; `way` must be one of this CPU's.
+    unsafe fn store(&self, a: Part, c: *mut f32, row: usize, way: Way) {
         #[cfg(target_arch = "x86_64")]
-        if fast {
+        {
             macro_rules! rows {
-                ($($m:literal)*) => {
+                ($tile:ident($a:ident): $($m:literal)*) => {
                     match self.rows {
                         // SAFETY: the caller's promises; the slices' lengths are as the debug assertion says.
-                        $($m => unsafe { avx512::tile::<$m>(self, c, row) },)*
+                        $($m => unsafe { avx512::$tile::<$m>(self, $a, c, row) },)*
                         _ => unreachable!("a strip has at most {ROWS} rows"),
                     }
                 };
             }
-            rows!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
-            return;
+            match (a, way) {
+                (Part::Bf16(a), Way::Pairs) => {
+                    debug_assert_eq!(a.len() * COLS, self.b.len() * self.rows);
+                    return rows!(pairs(a): 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+                }
+                (Part::F32(a), Way::Widened) => {
+                    debug_assert_eq!(a.len() * COLS, self.b.len() * self.rows);
+                    return rows!(widened(a): 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+                }
+                _ => {}
+            }
         }
-        let _ = fast;
-        let sums = tile_portable(self.a, self.b, self.rows);
+        let Part::Bf16(a) = a else { unreachable!("rows are widened for AVX-512 alone, not for {way:?}") };
+        let sums = tile_portable(a, self.b, self.rows);
         for (r, sums) in sums.iter().take(self.rows).enumerate() {
             for (j, s) in sums.iter().enumerate().take(self.cols) {
                 // SAFETY: the caller's promise; read only where `keep` says that there is something.
@@ -310,14 +396,14 @@ wide! {
 mod avx512 {
     use std::arch::x86_64::*;
 
-    use super::{Line, Tile};
+    use super::{Line, Tile, Wide};
 
-    /// SAFETY: AVX512-BF16; `t.a` holds depth x M lines, `t.b` depth x 32; M rows of `t.cols` numbers at `c` are writable.
+    /// SAFETY: AVX512-BF16; `a` holds depth x M lines, `t.b` depth x 32; M rows of `t.cols` numbers at `c` are writable.
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    pub(super) unsafe fn tile<const M: usize>(t: &Tile, c: *mut f32, row: usize) {
+    pub(super) unsafe fn pairs<const M: usize>(t: &Tile, a: &[Line], c: *mut f32, row: usize) {
         let depth = t.b.len() / super::COLS;
         let mut sums = [[_mm512_setzero_ps(); 2]; M];
-        let mut a = t.a.as_ptr().cast::<i32>();
+        let mut a = a.as_ptr().cast::<i32>();
         let mut b: *const Line = t.b.as_ptr();
         for _ in 0..depth {
             for _ in 0..16 {
@@ -337,6 +423,52 @@ mod avx512 {
             // SAFETY: the next depth's lines begin M lines after this one's; one line was walked.
             a = unsafe { a.add(16 * (M - 1)) };
         }
+        // SAFETY: the caller's promise.
+        unsafe { put(t, &sums, c, row) };
+    }
+
+    /// SAFETY: AVX-512; `a` holds depth x M lines, `t.b` depth x 32; M rows of `t.cols` numbers at `c` are writable.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub(super) unsafe fn widened<const M: usize>(t: &Tile, a: &[Wide], c: *mut f32, row: usize) {
+        let depth = t.b.len() / super::COLS;
+        let mut sums = [[_mm512_setzero_ps(); 2]; M];
+        let mut a = a.as_ptr().cast::<f32>();
+        let mut b: *const Line = t.b.as_ptr();
+        let high = _mm512_set1_epi32(0xffff_0000_u32 as i32);
+        for _ in 0..depth {
+            for _ in 0..16 {
+                // SAFETY: b walks depth x 32 lines, two a pair; a walks 16 pairs of the M lines of this depth.
+                unsafe {
+                    let pairs = [_mm512_load_si512(b.cast()), _mm512_load_si512(b.add(1).cast())];
+                    let first = pairs.map(|p| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(p)));
+                    for (r, s) in sums.iter_mut().enumerate() {
+                        let x = _mm512_set1_ps(*a.add(32 * r));
+                        s[0] = _mm512_fmadd_ps(x, first[0], s[0]);
+                        s[1] = _mm512_fmadd_ps(x, first[1], s[1]);
+                    }
+                    let second = pairs.map(|p| _mm512_castsi512_ps(_mm512_and_si512(p, high)));
+                    for (r, s) in sums.iter_mut().enumerate() {
+                        let x = _mm512_set1_ps(*a.add(32 * r + 1));
+                        s[0] = _mm512_fmadd_ps(x, second[0], s[0]);
+                        s[1] = _mm512_fmadd_ps(x, second[1], s[1]);
+                    }
+                    a = a.add(2);
+                    b = b.add(2);
+                }
+            }
+            // SAFETY: as above.
+            a = unsafe { a.add(32 * (M - 1)) };
+        }
+        // SAFETY: the caller's promise.
+        unsafe { put(t, &sums, c, row) };
+    }
+
+    /// Stores a tile's sums.
+    ///
+    /// SAFETY: AVX-512; M rows of `t.cols` numbers at `c` are writable.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn put<const M: usize>(t: &Tile, sums: &[[__m512; 2]; M], c: *mut f32, row: usize) {
         let alpha = _mm512_set1_ps(t.alpha);
         for (r, s) in sums.iter().enumerate() {
             for (half, &s) in s.iter().enumerate() {
@@ -379,7 +511,7 @@ mod tests {
         }
     }
 
-    /// Fast path, portable path and f64 sums of the rounded numbers agree.
+    /// Every way of this CPU, and f64 sums of the rounded numbers, agree.
     #[test]
     fn products_equal_the_sum_of_rounded_numbers_on_random_shapes() {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
@@ -391,20 +523,24 @@ mod tests {
             let transposed: Vec<f32> = (0..n * k).map(|i| b[(i % k) * n + i / k]).collect();
             let (packed, from_t) = (Packed::new(Mat::rows(&b, n), k, n), Packed::new(Mat::rows(&transposed, k).t(), k, n));
             for (keep, alpha) in [(false, 1.0), (true, 0.5)] {
-                let mut got = vec![start.clone(); 3];
+                let ways = if is_fast() { vec![Way::Portable, Way::Pairs, Way::Widened] } else { vec![Way::Portable] };
+                let mut got = vec![start.clone(); ways.len()];
                 // SAFETY: each has m x n numbers
-                unsafe {
-                    packed.fill(m, &a, got[0].as_mut_ptr(), keep, alpha, false);
-                    from_t.fill(m, &a, got[1].as_mut_ptr(), keep, alpha, false);
-                    packed.fill(m, &a, got[2].as_mut_ptr(), keep, alpha, is_fast());
-                }
-                assert_eq!(got[0], got[1]);
+                got.iter_mut().zip(&ways).for_each(|(got, way)| unsafe { packed.fill(m, &a, got.as_mut_ptr(), keep, alpha, *way) });
+                let mut other = start.clone();
+                // SAFETY: as above
+                unsafe { from_t.fill(m, &a, other.as_mut_ptr(), keep, alpha, Way::Portable) };
+                assert_eq!(got[0], other);
                 for i in 0..m * n {
                     let dot: f64 =
                         (0..k).map(|x| f64::from(widen(round(a[i / n * k + x]))) * f64::from(widen(round(b[x * n + i % n])))).sum();
                     let want = f64::from(if keep { start[i] } else { 0.0 }) + f64::from(alpha) * dot;
-                    for got in [got[0][i], got[2][i]] {
-                        assert!((f64::from(got) - want).abs() < 1e-5 * (k as f64).sqrt().max(4.0), "{m}x{n}x{k}: {got}, not {want}");
+                    for (got, way) in got.iter().zip(&ways) {
+                        let got = got[i];
+                        assert!(
+                            (f64::from(got) - want).abs() < 1e-5 * (k as f64).sqrt().max(4.0),
+                            "{way:?} {m}x{n}x{k}: {got}, not {want}"
+                        );
                     }
                 }
             }
