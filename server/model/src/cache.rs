@@ -1,4 +1,8 @@
 //! Keys and values of what was already read, as a forest of segments: a prefix is stored once and shared by all below it.
+//!
+//! Segments lie in regions. What a region holds comes and goes together, so that the next prompt has the room of one that is done.
+
+use std::ops::Range;
 
 use candle_core::{DType, Device, Tensor};
 use whetstone_kernels::Span;
@@ -7,6 +11,7 @@ use crate::config::ModelConfig;
 use crate::error::{ModelError, Result};
 
 struct Segment {
+    region: usize,
     /// The segment it continues, and how many of its tokens it sees.
     parent: Option<(usize, usize)>,
     start: usize,
@@ -15,12 +20,19 @@ struct Segment {
     depth: usize,
 }
 
+/// Rows of the buffers that were asked for together.
+struct Region {
+    rows: Range<usize>,
+    used: usize,
+}
+
 /// One buffer a layer, [S, K, D] each for k and v, of which every segment owns a range.
 pub struct Cache {
     pub(crate) layers: Vec<(Tensor, Tensor)>,
+    regions: Vec<Region>,
     segments: Vec<Segment>,
-    used: usize,
-    rows: usize,
+    /// Rows of no region, in order, no two of them side by side.
+    free: Vec<Range<usize>>,
 }
 
 /// Rows of one pass that are stored: (first row of the pass, rows, first row in the buffers).
@@ -43,22 +55,52 @@ impl Cache {
         let layers = (0..config.num_layers)
             .map(|_| Ok((Tensor::zeros(shape, dtype, device)?, Tensor::zeros(shape, dtype, device)?)))
             .collect::<Result<Vec<_>>>()?;
-        Ok(Self { layers, segments: Vec::new(), used: 0, rows })
+        Ok(Self { layers, regions: Vec::new(), segments: Vec::new(), free: Vec::from_iter((rows > 0).then_some(0..rows)) })
     }
 
-    /// A new segment below the first tokens of another, (segment, tokens), with room for `capacity` tokens.
-    pub fn segment(&mut self, parent: Option<(usize, usize)>, capacity: usize) -> Result<usize> {
-        if self.used + capacity > self.rows {
-            return Err(ModelError::Generation(format!(
-                "the cache has room for {} tokens, {} more were asked for",
-                self.rows - self.used,
-                capacity
-            )));
+    /// A new region of `capacity` tokens.
+    pub fn region(&mut self, capacity: usize) -> Result<usize> {
+        let Some(at) = self.free.iter().position(|free| free.len() >= capacity) else {
+            let most = self.free.iter().map(ExactSizeIterator::len).max().unwrap_or_default();
+            return Err(ModelError::Generation(format!("the cache has room for {most} tokens, {capacity} more were asked for")));
+        };
+        let rows = self.free[at].start..self.free[at].start + capacity;
+        self.free[at].start = rows.end;
+        self.free.retain(|free| !free.is_empty());
+        self.regions.push(Region { rows, used: 0 });
+        Ok(self.regions.len() - 1)
+    }
+
+    /// Gives up a region with all its segments, which nothing may continue any more.
+    pub fn release(&mut self, region: usize) {
+        let freed = std::mem::take(&mut self.regions[region].rows);
+        let at = self.free.partition_point(|free| free.start < freed.start);
+        self.free.insert(at, freed);
+        self.free.dedup_by(|next, free| {
+            let adjacent = free.end == next.start;
+            if adjacent {
+                free.end = next.end;
+            }
+            adjacent
+        });
+    }
+
+    /// A new segment of a region below the first tokens of another, (segment, tokens), with room for `capacity` tokens.
+    pub fn segment(&mut self, region: usize, parent: Option<(usize, usize)>, capacity: usize) -> Result<usize> {
+        let Region { rows, used } = &mut self.regions[region];
+        let left = rows.len() - *used;
+        if capacity > left {
+            return Err(ModelError::Generation(format!("a region has room for {left} tokens, {capacity} more were asked for")));
         }
         let depth = parent.map_or(0, |(p, seen)| self.segments[p].depth + seen);
-        self.segments.push(Segment { parent, start: self.used, capacity, len: 0, depth });
-        self.used += capacity;
+        self.segments.push(Segment { region, parent, start: rows.start + *used, capacity, len: 0, depth });
+        *used += capacity;
         Ok(self.segments.len() - 1)
+    }
+
+    /// The region of a segment.
+    pub(crate) fn region_of(&self, index: usize) -> usize {
+        self.segments[index].region
     }
 
     /// Tokens in a segment.
@@ -105,5 +147,31 @@ impl Cache {
             plan.spans.push(Span { query: row..plan.ids.len(), keys });
         }
         Ok(plan)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tiny::tiny_base;
+
+    #[test]
+    fn a_region_has_the_rows_of_those_that_were_released() -> Result<()> {
+        let base = tiny_base(0)?;
+        let mut cache = Cache::new(&base.config, 10, DType::F32, &Device::Cpu)?;
+        let [a, b, c] = [4, 3, 3].map(|n| cache.region(n));
+        let (a, b, c) = (a?, b?, c?);
+        assert!(cache.region(1).is_err());
+        cache.segment(a, None, 4)?;
+        assert!(cache.segment(a, None, 1).is_err());
+        cache.release(a);
+        cache.release(c);
+        assert!(cache.region(5).is_err()); // 4 and 3 rows that are not side by side
+        cache.release(b);
+        assert_eq!(cache.free, [0..10]);
+        let again = cache.region(10)?;
+        let segment = cache.segment(again, None, 10)?;
+        assert_eq!((cache.segments[segment].start, cache.free.len()), (0, 0));
+        Ok(())
     }
 }

@@ -1,8 +1,8 @@
 //! Station *completion*: prompts in, sampled tokens out, every one with its logprob and entropy.
 //!
 //! A [`Decoder`] reads each prompt once (and the words all prompts share once for all), forks it to any number of rows, and makes
-//! one token for all live rows at a time; rows of several prompts share a batch, finished rows leave it, and a row can be handed
-//! tokens it did not choose (tool results), which get mask 0. Rows below one prompt are read once for as long as they have the same
+//! one token for all live rows at a time; rows of several prompts share a batch, finished rows leave it, further prompts come in, and
+//! a row can be handed tokens it did not choose (tool results), which get mask 0. Rows below one prompt are read once for as long as they have the same
 //! tokens: eight answers of a model that is sure of itself are two or three texts for most of their length.
 
 use std::collections::{HashMap, HashSet};
@@ -55,14 +55,14 @@ struct Row {
     turn_end: usize,
     /// Tokens that are in `completion` but not yet read by the model.
     unread: Vec<u32>,
-    /// Hidden row from which the next token is drawn. [1, E]
-    hidden: Tensor,
+    /// Hidden row from which the next token is drawn, [1, E]; none when its prompt is done with.
+    hidden: Option<Tensor>,
     completion: Completion,
 }
 
 struct Prompt {
     text: Text,
-    hidden: Tensor, // [1, E]
+    hidden: Option<Tensor>, // [1, E]
 }
 
 /// Decodes rows of several prompts in one batch.
@@ -70,6 +70,8 @@ pub struct Decoder<'a> {
     model: &'a Transformer,
     adapted: Adapted,
     cache: Cache,
+    /// The words all prompts share: their text, and how many they are.
+    shared: Option<Text>,
     sampling: Sampling,
     eos: &'a [u32],
     prompts: Vec<Prompt>,
@@ -77,7 +79,7 @@ pub struct Decoder<'a> {
 }
 
 impl<'a> Decoder<'a> {
-    /// Reads `prompts`, sharing what they have in common; `rows` rows of at most `longest` tokens each will be forked.
+    /// Reads `prompts`, sharing what they have in common; `rows` rows of at most `longest` tokens each will be forked, as many of each.
     pub fn new(
         model: &'a Transformer,
         adapter: Option<&Adapter>,
@@ -87,32 +89,68 @@ impl<'a> Decoder<'a> {
         sampling: Sampling,
         eos: &'a [u32],
     ) -> Result<Self> {
-        if prompts.iter().any(|p| p.is_empty()) {
-            return Err(ModelError::Generation("a prompt has no tokens".into()));
-        }
-        let adapted = model.adapt(adapter)?;
         let shared = common_prefix(prompts);
-        let room = shared + prompts.iter().map(|p| p.len() - shared).sum::<usize>() + rows * longest;
-        let mut cache = Cache::new(&model.config, room, model.dtype(), model.device())?;
-        let root = if shared > 0 {
-            let root = cache.segment(None, shared)?;
-            model.extend(&adapted, &mut cache, &[(root, &prompts[0][..shared])])?;
-            Some((root, shared))
-        } else {
-            None
-        };
+        let words = prompts.first().map_or(&[][..], |p| &p[..shared]);
+        let each = rows.div_ceil(prompts.len().max(1)) * longest;
+        let room = prompts.iter().map(|p| p.len() - shared + each).sum();
+        let mut decoder = Self::fed(model, adapter, words, room, sampling, eos)?;
+        decoder.prompts(prompts, |own| own + each)?;
+        Ok(decoder)
+    }
+
+    /// A decoder whose prompts come one after another ([`Decoder::prompts`]) and all begin with `shared`, which is read once, here;
+    /// it has room for so many further tokens at a time.
+    pub fn fed(
+        model: &'a Transformer,
+        adapter: Option<&Adapter>,
+        shared: &[u32],
+        room: usize,
+        sampling: Sampling,
+        eos: &'a [u32],
+    ) -> Result<Self> {
+        let adapted = model.adapt(adapter)?;
+        let mut cache = Cache::new(&model.config, shared.len() + room, model.dtype(), model.device())?;
+        let mut text = None;
+        if !shared.is_empty() {
+            let region = cache.region(shared.len())?;
+            let root = cache.segment(region, None, shared.len())?;
+            model.extend(&adapted, &mut cache, &[(root, shared)])?;
+            text = Some((root, shared.len()));
+        }
+        Ok(Self { model, adapted, cache, shared: text, sampling, eos, prompts: Vec::new(), rows: Vec::new() })
+    }
+
+    /// Reads prompts that begin with the shared words; the index of the first. `room(own)` is the room for a prompt of so many own
+    /// tokens and all its rows.
+    pub fn prompts(&mut self, prompts: &[&[u32]], room: impl Fn(usize) -> usize) -> Result<usize> {
+        let (first, shared) = (self.prompts.len(), self.shared.map_or(0, |(_, n)| n));
         let mut entries = Vec::with_capacity(prompts.len());
         for p in prompts {
-            entries.push((cache.segment(root, p.len() - shared)?, &p[shared..]));
+            let Some(own @ [_, ..]) = p.get(shared..) else {
+                return Err(ModelError::Generation("a prompt has no tokens of its own".into()));
+            };
+            let region = self.cache.region(room(own.len()))?;
+            entries.push((self.cache.segment(region, self.shared, own.len())?, own));
         }
-        let mut read = Vec::with_capacity(prompts.len());
-        if !entries.is_empty() {
-            let hidden = model.extend(&adapted, &mut cache, &entries)?;
-            for (i, (segment, ids)) in entries.iter().enumerate() {
-                read.push(Prompt { text: (*segment, ids.len()), hidden: hidden.narrow(0, i, 1)? });
-            }
+        if entries.is_empty() {
+            return Ok(first);
         }
-        Ok(Self { model, adapted, cache, sampling, eos, prompts: read, rows: Vec::new() })
+        let hidden = self.model.extend(&self.adapted, &mut self.cache, &entries)?;
+        for (i, (segment, own)) in entries.iter().enumerate() {
+            self.prompts.push(Prompt { text: (*segment, own.len()), hidden: Some(hidden.narrow(0, i, 1)?) });
+        }
+        Ok(first)
+    }
+
+    /// Gives up the room of a prompt and its rows, which have ended for good; what they said stays.
+    pub fn done(&mut self, prompt: usize) {
+        let prompt = &mut self.prompts[prompt];
+        prompt.hidden = None;
+        let region = self.cache.region_of(prompt.text.0);
+        for row in self.rows.iter_mut().filter(|row| self.cache.region_of(row.text.0) == region) {
+            row.hidden = None;
+        }
+        self.cache.release(region);
     }
 
     /// A new row below prompt `prompt` with its own generator and at most `limit` tokens; returns its index.
@@ -163,7 +201,7 @@ impl<'a> Decoder<'a> {
         let mut hidden = Vec::new();
         for &i in &live {
             at.push(*texts.entry(self.rows[i].text).or_insert_with(|| {
-                hidden.push(&self.rows[i].hidden);
+                hidden.extend(&self.rows[i].hidden);
                 hidden.len() - 1
             }));
         }
@@ -216,14 +254,15 @@ impl<'a> Decoder<'a> {
             let goes_on = self.cache.goes_on(segment, seen, first.unread.len()) && grown.insert(segment);
             let longest = rows.iter().map(|&i| self.rows[i].limit).max().unwrap_or_default();
             let room = longest + first.unread.len() - first.completion.ids.len();
-            entries.push((if goes_on { segment } else { self.cache.segment(Some(first.text), room)? }, &first.unread));
+            let region = self.cache.region_of(segment);
+            entries.push((if goes_on { segment } else { self.cache.segment(region, Some(first.text), room)? }, &first.unread));
         }
         let hidden = self.model.extend(&self.adapted, &mut self.cache, &entries)?;
         let texts: Vec<Text> = entries.iter().map(|&(segment, _)| (segment, self.cache.len(segment))).collect();
         for ((at, rows), text) in same.iter().enumerate().zip(texts) {
             for &i in rows {
                 self.rows[i].text = text;
-                self.rows[i].hidden = hidden.narrow(0, at, 1)?;
+                self.rows[i].hidden = Some(hidden.narrow(0, at, 1)?);
                 self.rows[i].unread.clear();
             }
         }

@@ -49,23 +49,35 @@ pub fn room(policy: &Policy, problems: &[&Prepared], turn: usize, tools: &ToolUs
     }
 }
 
-/// Steps until every conversation is over, asking `go_on` (live rows) before each token; none when it said no. `problems` are
-/// the problems of the rows, in the order they were forked; `turn` is the most tokens of one turn of the model; `cache` holds what
-/// tools have said in this step or evaluation.
+/// [`serve`] for a decoder whose rows are all forked: `problems` are theirs, in that order.
 pub fn drive(
     policy: &Policy,
-    mut decoder: Decoder,
+    decoder: Decoder,
     problems: &[&Problem],
     turn: usize,
     tools: &ToolUse,
     cache: &mut StepCache,
+    go_on: impl FnMut(usize) -> bool,
+) -> Result<Option<Vec<Sampled>>> {
+    let mut all = problems.to_vec();
+    serve(policy, decoder, turn, tools, cache, |_, _| Ok(std::mem::take(&mut all)), go_on)
+}
+
+/// Steps until every conversation is over. Before each token `feed(decoder, over)` is told which rows are over since the last one, may
+/// fork further rows and gives their problems; then `go_on` (live rows) is asked, and when it says no, so does this. `turn` is the most
+/// tokens of one turn of the model; `cache` holds what tools have said in this step or evaluation. In the order of the rows.
+pub fn serve<'p>(
+    policy: &Policy,
+    mut decoder: Decoder,
+    turn: usize,
+    tools: &ToolUse,
+    cache: &mut StepCache,
+    mut feed: impl FnMut(&mut Decoder, &[usize]) -> Result<Vec<&'p Problem>>,
     mut go_on: impl FnMut(usize) -> bool,
 ) -> Result<Option<Vec<Sampled>>> {
-    let mut talks: Vec<Talk> = problems.iter().map(|p| Talk::new(policy, p, tools)).collect();
-    for row in 0..talks.len() {
-        decoder.limit_turn(row, turn);
-    }
+    let mut talks: Vec<Talk> = Vec::new();
     loop {
+        let mut over = Vec::new();
         for (row, talk) in talks.iter_mut().enumerate().filter(|(_, t)| !t.over) {
             // what tools say leaves room for a turn of the model
             let left = decoder.room(row);
@@ -75,6 +87,13 @@ pub fn drive(
                 decoder.limit_turn(row, turn);
                 talk.shown(decoder.completion(row));
             }
+            if talk.over {
+                over.push(row);
+            }
+        }
+        for problem in feed(&mut decoder, &over)? {
+            decoder.limit_turn(talks.len(), turn);
+            talks.push(Talk::new(policy, problem, tools));
         }
         let live = decoder.live();
         if live > 0 && !go_on(live) {

@@ -1,17 +1,19 @@
-//! Greedy answers to held-out problems, batched; no learning.
+//! Greedy answers to held-out problems, in one batch that is kept full; no learning.
 
+use std::cell::Cell;
 use std::time::Instant;
 
 use whetstone_domain::config::ToolUse;
-use whetstone_domain::{EvaluationSummary, Prediction, Problem, StopReason};
+use whetstone_domain::{EvaluationSummary, Prediction, StopReason};
 use whetstone_model::adapter::Adapter;
 use whetstone_model::generate::{Completion, Decoder, Sampling};
+use whetstone_model::packed::common_prefix;
 use whetstone_tools::StepCache;
 use whetstone_tooluse::conversation::judge;
 use whetstone_tooluse::predict;
 
 use crate::batch::{Batch, Branch, Target};
-use crate::converse::{drive, room};
+use crate::converse::{room, serve};
 use crate::error::Result;
 use crate::policy::Policy;
 use crate::pool::Prepared;
@@ -31,7 +33,8 @@ pub struct Evaluated {
     pub predictions: Vec<Prediction>,
 }
 
-/// Answers every problem of `items`, `rows` at a time and at most `turn` tokens a turn; none when `go_on(done)` said no.
+/// Answers every problem of `items`, up to `rows` at a time and at most `turn` tokens a turn; none when `go_on(done)` said no. The
+/// words that all prompts share are read once, and where answers have ended the next problems come in.
 pub fn evaluate(
     policy: &Policy,
     adapter: Option<&Adapter>,
@@ -42,31 +45,45 @@ pub fn evaluate(
     mut go_on: impl FnMut(usize) -> bool,
 ) -> Result<Option<Evaluated>> {
     let start = Instant::now();
-    let mut predictions: Vec<Prediction> = Vec::with_capacity(items.len());
-    let mut first = Vec::new();
-    let mut cache = StepCache::default();
-    for chunk in items.chunks(rows.max(1)) {
-        let prompts: Vec<&[u32]> = chunk.iter().map(|p| p.ids.as_slice()).collect();
-        let longest = room(policy, &chunk.iter().collect::<Vec<_>>(), turn, tools);
-        let mut decoder = Decoder::new(&policy.model, adapter, &prompts, chunk.len(), longest, Sampling::Greedy, &policy.eos)?;
-        for i in 0..chunk.len() {
-            decoder.fork(i, crate::rng::at(crate::rng::Use::Rollout, 0, 0, 0, 0), longest);
+    let limit = |item: &Prepared| room(policy, &[item], turn, tools);
+    let prompts: Vec<&[u32]> = items.iter().map(|p| p.ids.as_slice()).collect();
+    let shared = common_prefix(&prompts);
+    let most = items.iter().map(|item| item.ids.len() - shared + limit(item)).max().unwrap_or_default(); // tokens of one row
+    let rows = rows.clamp(1, items.len().max(1));
+    let words = prompts.first().map_or(&[][..], |p| &p[..shared]);
+    let decoder = Decoder::fed(&policy.model, adapter, words, rows * most, Sampling::Greedy, &policy.eos)?;
+    let (mut asked, done) = (0, Cell::new(0));
+    let feed = |decoder: &mut Decoder, over: &[usize]| {
+        over.iter().for_each(|&row| decoder.done(row)); // a prompt has one row
+        done.set(done.get() + over.len());
+        let (busy, waiting) = (asked - done.get(), items.len() - asked);
+        let next = (rows - busy).min(waiting);
+        if busy > 0 && next < waiting.min(rows.div_ceil(4)) {
+            return Ok(Vec::new()); // a few at a time are read for the price of many
         }
-        let done = predictions.len();
-        let problems: Vec<&Problem> = chunk.iter().map(|p| &p.problem).collect();
-        let Some(sampled) = drive(policy, decoder, &problems, turn, tools, &mut cache, |_| go_on(done))? else { return Ok(None) };
-        for (item, s) in chunk.iter().zip(&sampled) {
+        let next = asked..asked + next;
+        decoder.prompts(&prompts[next.clone()], |_| most)?;
+        for i in next.clone() {
+            decoder.fork(i, crate::rng::at(crate::rng::Use::Rollout, 0, 0, 0, 0), limit(&items[i]));
+        }
+        asked = next.end;
+        Ok(items[next].iter().map(|item| &item.problem).collect())
+    };
+    let mut cache = StepCache::default();
+    let Some(sampled) = serve(policy, decoder, turn, tools, &mut cache, feed, |_| go_on(done.get()))? else { return Ok(None) };
+    let predictions: Vec<Prediction> = items
+        .iter()
+        .zip(&sampled)
+        .map(|(item, s)| {
             let c = &s.completion;
             let written = c.mask.iter().filter(|m| **m == 1).count();
-            predictions.push(match &s.transcript {
+            match &s.transcript {
                 Some(transcript) => judge::predict(&item.problem, transcript, written),
                 None => predict(policy.format, &item.problem, &policy.text(&c.ids), c.stop.unwrap_or(StopReason::Length), written),
-            });
-        }
-        if first.len() < KL_PROBLEMS {
-            first.extend(sampled.into_iter().map(|s| s.completion).take(KL_PROBLEMS - first.len()));
-        }
-    }
+            }
+        })
+        .collect();
+    let first: Vec<Completion> = sampled.into_iter().take(KL_PROBLEMS).map(|s| s.completion).collect();
     let summary = EvaluationSummary::of(&predictions, start.elapsed().as_secs_f64());
     let kl = if adapter.is_some() { kl_to_base(policy, items, &first)? } else { 0.0 };
     Ok(Some(Evaluated { summary, kl, predictions }))

@@ -227,6 +227,25 @@ fn an_evaluation_of_conversations_counts_what_the_model_wrote() {
 }
 
 #[test]
+fn answers_are_the_same_however_many_problems_are_worked_on_at_a_time() {
+    let policy = speaking();
+    // prompts and answers of several lengths, some in several turns; two rows have the room of nine only if rows that ended give theirs back
+    let mut problems = tools::load(true, 0, 4);
+    problems.extend((0..5).map(|i| {
+        let mut plain = Problem { id: format!("plain-{i}"), environment: None, answer: None, ..question() };
+        plain.messages.push(Message::new(Role::User, "more ".repeat(7 * i + 1)));
+        plain
+    }));
+    let items: Vec<_> = problems.iter().map(|p| prepared(&policy, p)).collect();
+    let answers = |rows: usize| evaluate(&policy, None, &items, rows, TURN, &long(), |_| true).unwrap().unwrap().predictions;
+    let alone = answers(1);
+    assert!(alone.iter().any(|p| p.tokens != alone[0].tokens), "some end before others");
+    for rows in [2, 4, 100] {
+        assert_eq!(answers(rows), alone, "{rows} at a time");
+    }
+}
+
+#[test]
 fn a_warm_start_learns_what_the_model_should_say() {
     let (policy, problem) = (policy(), problem());
     let item = prepared(&policy, &problem);
