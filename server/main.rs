@@ -60,7 +60,7 @@ enum Command {
 
 const EXAMPLES: &str = "\
 Examples:
-  whetstone demo                                    see it work: twenty minutes of training in the dashboard
+  whetstone demo                                    see it work: six minutes of training in the dashboard
   whetstone serve                                   the dashboard: launch, watch, compare, download
   whetstone train                                   train the default model on the starter tasks, resumable at any moment
   whetstone train --steps 20 --set temperature=0.8  a shorter run with one knob turned

@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::optimizer::{accumulate, flatten};
 
 /// Tokens of one micro-batch, shared words included: about 24 kB of kept activations a token and layer at SmolLM2's shape.
-pub const TOKENS_PER_MICRO_BATCH: usize = 1280;
+pub const TOKENS_PER_MICRO_BATCH: usize = 640;
 
 /// A scored token as the loss sees it.
 #[derive(Debug, Clone, Copy)]
