@@ -14,7 +14,7 @@ use crate::view::View;
 /// A weight W [F, E] that never changes.
 #[derive(Clone, Debug)]
 pub enum Frozen {
-    /// In the dtype of the activations, on their device.
+    /// As a tensor on the device of the activations, in their dtype or a narrower one that their products are made in.
     Full {
         /// W [F, E], for the backward.
         w: Tensor,
@@ -33,11 +33,16 @@ pub enum Frozen {
 impl Frozen {
     /// Both orders of W [F, E] as it is.
     pub fn new(w: &Tensor) -> Result<Self> {
-        Ok(Self::Full { w: w.contiguous()?, t: w.t()?.contiguous()? })
+        let t = w.t()?;
+        // a GPU's products read either order as it comes
+        Ok(Self::Full { w: w.contiguous()?, t: if w.device().is_cpu() { t.contiguous()? } else { t } })
     }
 
     /// W [F, E] rounded to bf16.
     pub fn bf16(w: &Tensor) -> Result<Self> {
+        if !w.device().is_cpu() {
+            return Self::new(&w.to_dtype(DType::BF16)?);
+        }
         let (f, e) = w.dims2()?;
         let numbers: Vec<f32> = w.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
         let w = Mat::rows(&numbers, e);
@@ -60,7 +65,7 @@ impl Frozen {
         }
     }
 
-    /// (W, W^T) for a composition of candle operations; an error in bf16, which only f32 rows on the CPU can use.
+    /// (W, W^T) for a composition of candle operations; an error where packed, which only f32 rows on the CPU can use.
     pub fn full(&self) -> Result<(&Tensor, &Tensor)> {
         match self {
             Self::Full { w, t } => Ok((w, t)),
@@ -71,8 +76,18 @@ impl Frozen {
     /// x W^T [T, F] of x [T, E].
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (t, _) = x.dims2()?;
-        let (Some(xv), Some(view)) = (View::of(x), self.view()) else { return x.matmul(self.full()?.1) };
+        let (Some(xv), Some(view)) = (View::of(x), self.view()) else { return self.forward_composed(x) };
         crate::view::tensor(view.product(t, xv.slice()), (t, self.outputs()), x)
+    }
+
+    /// [`Frozen::forward`] of candle operations: rounded to the weight's dtype and back where it is narrower.
+    pub(crate) fn forward_composed(&self, x: &Tensor) -> Result<Tensor> {
+        times(x, self.full()?.1)
+    }
+
+    /// g W [T, E] of g [T, F], likewise.
+    pub(crate) fn backward_composed(&self, g: &Tensor) -> Result<Tensor> {
+        times(g, self.full()?.0)
     }
 
     /// The numbers, where products of f32 slices can use them.
@@ -82,6 +97,10 @@ impl Frozen {
             Self::Bf16 { forward, backward } => FrozenView::Bf16 { forward, backward },
         })
     }
+}
+
+fn times(x: &Tensor, m: &Tensor) -> Result<Tensor> {
+    x.to_dtype(m.dtype())?.matmul(m)?.to_dtype(x.dtype())
 }
 
 /// A frozen weight's numbers.

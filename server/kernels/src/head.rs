@@ -62,7 +62,7 @@ pub fn head_backward(
             }
             Logits::Tensor { logp, onehot } => {
                 let c = Tensor::from_vec(c, (n, 1), h.device())?.to_dtype(h.dtype())?;
-                ((onehot - logp.exp()?)?.broadcast_mul(&c)? / temperature)?.matmul(w.full()?.0)?
+                w.backward_composed(&((onehot - logp.exp()?)?.broadcast_mul(&c)? / temperature)?)?
             }
         });
         Ok(())
@@ -76,7 +76,7 @@ pub fn logits(h: &Tensor, w: &Frozen, temperature: f64) -> Result<Vec<f32>> {
     let (t, _) = h.dims2()?;
     match (View::of(h), w.view()) {
         (Some(hv), Some(wv)) => Ok(wv.scaled_product(t, hv.slice(), (1.0 / temperature) as f32)),
-        _ => (h.matmul(w.full()?.1)? / temperature)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1(),
+        _ => (w.forward_composed(h)? / temperature)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1(),
     }
 }
 
@@ -161,7 +161,7 @@ wide! {
 
 fn stats_composed(h: &Tensor, w: &Frozen, targets: &[u32], temperature: f64) -> Result<(Logits, Vec<Stats>)> {
     let (n, v) = (h.dim(0)?, w.outputs());
-    let logits = (h.matmul(w.full()?.1)? / temperature)?;
+    let logits = (w.forward_composed(h)? / temperature)?;
     let max = logits.max_keepdim(1)?.detach();
     let lse = (logits.broadcast_sub(&max)?.exp()?.sum_keepdim(1)?.log()? + max)?;
     let logp = logits.broadcast_sub(&lse)?;

@@ -142,7 +142,7 @@ fn fast(t: &Tensor) -> Result<View<'_>> {
 }
 
 fn lora_linear_composed(x: &Tensor, w: &Frozen, onto: Onto, lora: &Lora) -> Result<(Tensor, Tensor)> {
-    let mut y = x.matmul(w.full()?.1)?;
+    let mut y = w.forward_composed(x)?;
     if let Onto::Bias(more) | Onto::Residual(more) = onto {
         y = y.broadcast_add(more)?;
     }
@@ -170,7 +170,7 @@ fn lora_linear_backward_composed(
     u: &Tensor,
     want_dx: bool,
 ) -> Result<(Option<Tensor>, Vec<(Tensor, Tensor)>)> {
-    let mut dx = if want_dx { Some(g.matmul(w.full()?.0)?) } else { None };
+    let mut dx = if want_dx { Some(w.backward_composed(g)?) } else { None };
     let mut first = 0;
     let mut gradients = Vec::with_capacity(lora.parts.len());
     for part in &lora.parts {
@@ -191,6 +191,22 @@ mod tests {
     use super::*;
     use crate::view::tests::{close, random};
     use candle_core::{DType, Var};
+
+    #[test]
+    fn a_weight_of_a_narrower_dtype_multiplies_wider_rows() -> Result<()> {
+        let (x, w, g) = (random(&[23, 16], 1)?, random(&[40, 16], 2)?, random(&[23, 40], 3)?);
+        let (packed, narrow) = (Frozen::bf16(&w)?, Frozen::new(&w.to_dtype(DType::BF16)?)?);
+        let lora = Lora::new(vec![LoraPart { a: random(&[2, 16], 4)?, b: random(&[40, 2], 5)?, start: 0 }], 1.5)?;
+        let ((y, u), (want, want_u)) = (lora_linear(&x, &narrow, Onto::Zero, &lora)?, lora_linear(&x, &packed, Onto::Zero, &lora)?);
+        assert_eq!(y.dtype(), DType::F32);
+        close(&y, &want, 2e-2)?; // its products are rounded to eight bits as well
+        close(&u, &want_u, 1e-5)?;
+        let (dx, found) = lora_linear_backward(&g, &x, &narrow, &lora, &u, true)?;
+        let (want_dx, want) = lora_linear_backward(&g, &x, &packed, &lora, &u, true)?;
+        close(&dx.expect("asked for"), &want_dx.expect("asked for"), 4e-2)?;
+        close(&found[0].0, &want[0].0, 1e-4)?;
+        close(&found[0].1, &want[0].1, 1e-4)
+    }
 
     #[test]
     fn lora_linear_and_its_gradients_equal_the_slow_twins_and_autograd() -> Result<()> {

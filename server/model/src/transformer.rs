@@ -112,14 +112,15 @@ pub struct Transformer {
 }
 
 impl Transformer {
-    /// Arranges `weights`; `longest` bounds the position ids (prompt and completion together).
-    /// With `bf16` the frozen weights are rounded to it and packed; embedding and norms stay as they are.
+    /// Arranges `weights`, on their device; `longest` bounds the position ids (prompt and completion together).
+    /// With `bf16` the frozen weights are rounded to it, on the CPU packed; embedding and norms stay as they are.
     pub fn new(config: &ModelConfig, weights: &Weights, longest: usize, bf16: bool) -> Result<Self> {
         if config.qk_norm {
             return Err(ModelError::Generation(
                 "models with normalised queries and keys (Qwen3) cannot be run yet; use a Llama or Qwen2 model".into(),
             ));
         }
+        let head = weights.lm_head.as_ref().unwrap_or(&weights.embed);
         let frozen = |w: &Tensor| if bf16 { Frozen::bf16(w) } else { Frozen::new(w) };
         let blocks = weights
             .layers
@@ -145,7 +146,8 @@ impl Transformer {
             embed: weights.embed.clone(),
             blocks,
             norm: weights.norm.clone(),
-            head: frozen(weights.lm_head.as_ref().unwrap_or(&weights.embed))?,
+            // a GPU's bf16 products are rounded as well, which is too coarse for logits
+            head: if weights.embed.device().is_cpu() { frozen(head)? } else { Frozen::new(head)? },
             rope: RopeTable::new(longest.min(config.max_position_embeddings).max(1), config.head_dim, config.rope_theta),
             most_kept: usize::MAX,
         })

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use sha2::{Digest, Sha256};
 
 use crate::chat::ChatTemplate;
@@ -47,7 +47,7 @@ pub struct LayerWeights {
     pub down: Tensor,
 }
 
-/// All frozen weights of a base, on the CPU, contiguous, of one dtype.
+/// All frozen weights of a base, contiguous, of one dtype, on one device: the CPU as they are loaded.
 #[derive(Debug, Clone)]
 pub struct Weights {
     /// Token embedding, `[V, E]`.
@@ -120,11 +120,11 @@ impl Weights {
         named
     }
 
-    /// The same weights in another dtype (f64 for gradient checks).
-    pub fn to_dtype(&self, config: &ModelConfig, dtype: DType) -> Result<Self> {
+    /// The same weights in another dtype (f64 for gradient checks) or elsewhere.
+    pub fn to(&self, config: &ModelConfig, dtype: DType, device: &Device) -> Result<Self> {
         let named: std::collections::HashMap<_, _> = self.named().into_iter().collect();
         Self::collect(config, &mut |name, _| match named.get(name) {
-            Some(tensor) => Ok(tensor.to_dtype(dtype)?.contiguous()?),
+            Some(tensor) => Ok(tensor.to_dtype(dtype)?.contiguous()?.to_device(device)?),
             None => Err(ModelError::tensor(Path::new("weights in memory"), name, "missing")),
         })
     }

@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use rand::Rng;
 use whetstone_domain::RunConfig;
 use whetstone_domain::config::Compute;
@@ -22,7 +22,7 @@ use crate::loss::{LossConfig, token_loss};
 use crate::optimizer::{AdamW, clip};
 use crate::rng::{self, Use};
 use crate::step::{Gradients, TOKENS_PER_MICRO_BATCH, gradients};
-use crate::worker::resolve_compute;
+use crate::worker::{device, resolve_compute};
 
 /// Seconds of one step by phase, and what they bought.
 #[derive(Debug, Clone, Copy, Default)]
@@ -148,9 +148,10 @@ fn update_flops(c: &ModelConfig, rank: usize, found: &Gradients) -> f64 {
 pub fn gemm_peak(compute: Compute) -> Result<f64> {
     let (rows, e, f) = (1024, 576, 3072);
     let mut random = rng::at(Use::Order, 0, 0, 0, 0);
+    let device = device()?;
     let mut tensor = |n: usize, m: usize| {
         let numbers: Vec<f32> = (0..n * m).map(|_| random.random_range(-1.0..1.0)).collect();
-        Tensor::from_vec(numbers, (n, m), &Device::Cpu)
+        Tensor::from_vec(numbers, (n, m), &device)
     };
     let (x, w) = (tensor(rows, e)?, tensor(f, e)?);
     let w = if resolve_compute(compute) == Compute::Bf16 { Frozen::bf16(&w)? } else { Frozen::new(&w)? };
@@ -158,6 +159,7 @@ pub fn gemm_peak(compute: Compute) -> Result<f64> {
     for _ in 0..10 {
         let clock = Instant::now();
         w.forward(&x)?;
+        device.synchronize()?;
         best = best.min(clock.elapsed().as_secs_f64());
     }
     Ok(2.0 * (rows * e * f) as f64 / best / 1e9)

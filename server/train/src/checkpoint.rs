@@ -89,12 +89,12 @@ fn write(aside: &Path, base: &Base, adapter: &Adapter, optimizer: &AdamW, counte
     sync_dir(aside).map_err(io)
 }
 
-/// Reads what [`save`] wrote: the adapter, and moments and counters for the same shape of config.
-pub fn load(run: &Path, record: &CheckpointRecord, base: &Base, fresh: &AdamW) -> Result<(Adapter, AdamW, Counters)> {
+/// Reads what [`save`] wrote: the adapter, onto `device`, and moments and counters for the same shape of config.
+pub fn load(run: &Path, record: &CheckpointRecord, base: &Base, device: &Device, fresh: &AdamW) -> Result<(Adapter, AdamW, Counters)> {
     let folder: PathBuf = run.join(&record.folder);
     let fail = |reason: String| TrainError::Checkpoint { path: folder.clone(), reason };
     let counters: Counters = serde_json::from_str(&record.state).map_err(|e| fail(format!("its recorded state: {e}")))?;
-    let adapter = Adapter::load(&folder, &base.config, &base.sha256, &Device::Cpu)?;
+    let adapter = Adapter::load(&folder, &base.config, &base.sha256, device)?;
     let tensors = candle_core::safetensors::load(folder.join("optimizer.safetensors"), &Device::Cpu)
         .map_err(|e| fail(format!("optimizer.safetensors: {e}")))?;
     let mut optimizer = fresh.clone();

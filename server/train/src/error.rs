@@ -117,6 +117,11 @@ pub enum TrainError {
         /// Why, and what to do.
         reason: String,
     },
+    /// No CUDA device answers in a build for one.
+    #[error(
+        "this build computes on a CUDA device, and the first does not answer: {0}; free it or make it visible (CUDA_VISIBLE_DEVICES), or use a build without --features cuda"
+    )]
+    Device(String),
     /// Compute threads could not be started.
     #[error("cannot start {threads} compute threads: {reason}")]
     Threads {

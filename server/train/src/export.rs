@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use candle_core::{DType, Device};
+use candle_core::DType;
 use sha2::{Digest, Sha256};
 use whetstone_domain::{CheckpointRecord, Message, Role};
 use whetstone_model::adapter::{Adapter, write_synced};
@@ -14,13 +14,14 @@ use whetstone_model::weights::Base;
 
 use crate::error::{Result, TrainError};
 use crate::policy::Policy;
+use crate::worker;
 
 /// Files of an adapter that peft reads.
 pub const ADAPTER_FILES: [&str; 2] = ["adapter_config.json", "adapter_model.safetensors"];
 
-/// Reads an adapter for `base`; an adapter of another base is an error.
+/// Reads an adapter for `base` to where tensors are; an adapter of another base is an error.
 pub fn load_adapter(folder: &Path, base: &Base) -> Result<Adapter> {
-    Ok(Adapter::load(folder, &base.config, &base.sha256, &Device::Cpu)?)
+    Ok(Adapter::load(folder, &base.config, &base.sha256, &worker::device()?)?)
 }
 
 /// Copies the adapter of a checkpoint into the existing folder `out`, after its sha256 was compared with the record.

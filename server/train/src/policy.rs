@@ -9,7 +9,7 @@ use whetstone_model::weights::Base;
 use whetstone_tooluse::format::{self, Style};
 
 use crate::error::{Result, TrainError};
-use crate::worker::resolve_compute;
+use crate::worker::{self, resolve_compute};
 
 /// The frozen base and the words around it.
 pub struct Policy {
@@ -56,6 +56,7 @@ impl Policy {
         let positions = config.max_prompt_tokens.saturating_add(longest).min(base.config.max_position_embeddings);
         let rounds = resolve_compute(config.compute) == Compute::Bf16;
         let weights = base.take_weights();
+        let weights = weights.to(&base.config, weights.embed.dtype(), &worker::device()?)?;
         let model = Transformer::new(&base.config, &weights, positions, rounds)?.keeping(most_kept(&base.config, config));
         let eos = base.config.eos_token_ids.clone();
         let native = base.chat_template.lists_tools() && format::speaks(config.format, base.chat_template.source());
@@ -103,7 +104,6 @@ mod tests {
     use whetstone_model::tiny::tiny_base;
 
     use super::*;
-    use crate::worker;
 
     #[test]
     fn as_many_tokens_keep_their_blocks_as_the_budget_holds() {

@@ -105,7 +105,7 @@ pub fn train(job: Job, emit: &mut dyn FnMut(Event) -> Result<()>, stop: &mut dyn
             trainer.baseline = resume.baseline;
             trainer.saved = Some((resume.checkpoint.phase, resume.checkpoint.step));
             (trainer.adapter, trainer.optimizer, trainer.counters) =
-                checkpoint::load(trainer.folder, &resume.checkpoint, base, &trainer.optimizer)?;
+                checkpoint::load(trainer.folder, &resume.checkpoint, base, trainer.policy.model.device(), &trainer.optimizer)?;
             if !resume.evaluated {
                 let evaluation = trainer.evaluate_if_due((resume.checkpoint.phase, resume.checkpoint.step))?;
                 if evaluation.is_some() {

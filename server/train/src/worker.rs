@@ -7,6 +7,8 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use candle_core::Device;
+use candle_core::utils::cuda_is_available; // in this build, that is
 use whetstone_domain::config::Compute;
 use whetstone_domain::{Event, RunConfig, RunState};
 use whetstone_store::{BlockingStore, EventWriter, RunId, RunRow};
@@ -37,10 +39,18 @@ fn resolve_threads(threads: usize) -> usize {
     }
 }
 
+/// Where tensors are: the CPU, or the first CUDA device in a build with the feature `cuda`, which has no use without one.
+pub fn device() -> Result<Device> {
+    if !cuda_is_available() {
+        return Ok(Device::Cpu);
+    }
+    Device::new_cuda(0).map_err(|e| TrainError::Device(e.to_string()))
+}
+
 /// What `compute` means on this machine: f32 or bf16.
 pub fn resolve_compute(compute: Compute) -> Compute {
     match compute {
-        Compute::Auto if whetstone_kernels::bf16::is_fast() => Compute::Bf16,
+        Compute::Auto if cuda_is_available() || whetstone_kernels::bf16::is_fast() => Compute::Bf16,
         Compute::Auto => Compute::F32,
         settled => settled,
     }

@@ -1,6 +1,6 @@
 //! The tiny base of tests, and that every way to store a base gives the same base back.
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use whetstone_domain::{Message, Role};
 use whetstone_model::config::Family;
 use whetstone_model::tiny::{tiny_base, tiny_base_with, tiny_config, write_base, write_tiny};
@@ -89,7 +89,7 @@ fn other_families_and_dtypes_survive_a_folder() {
         let loaded = Base::load(folder.path()).unwrap();
         assert_eq!(base.config, loaded.config);
         assert_same_weights(&base.weights, &loaded.weights);
-        let wide = base.weights.to_dtype(&base.config, DType::F64).unwrap();
+        let wide = base.weights.to(&base.config, DType::F64, &Device::Cpu).unwrap();
         assert!(wide.named().iter().all(|(_, tensor)| tensor.dtype() == DType::F64));
     }
 }

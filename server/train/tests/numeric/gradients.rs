@@ -60,7 +60,7 @@ fn max_difference(a: &[f32], b: &Tensor) -> f64 {
 fn shared_prefix_gradients_equal_padded_autograd_and_reach_every_tensor() {
     let base = tiny_base(3).unwrap();
     let adapter = Adapter::random(&base.config, 3, 6.0, 11, DType::F32, 0.2).unwrap();
-    let weights64 = base.weights.to_dtype(&base.config, DType::F64).unwrap();
+    let weights64 = base.weights.to(&base.config, DType::F64, &Device::Cpu).unwrap();
     let twin = Twin::new(&base.config, &weights64, &adapter).unwrap();
     let model = Transformer::new(&base.config, &base.weights, 64, false).unwrap();
     for shared in [0, 5] {
@@ -85,7 +85,7 @@ fn shared_prefix_gradients_equal_padded_autograd_and_reach_every_tensor() {
 #[test]
 fn gradients_equal_finite_differences_in_f64() {
     let base = tiny_base(5).unwrap();
-    let weights = base.weights.to_dtype(&base.config, DType::F64).unwrap();
+    let weights = base.weights.to(&base.config, DType::F64, &Device::Cpu).unwrap();
     let model = Transformer::new(&base.config, &weights, 64, false).unwrap();
     let adapter = Adapter::random(&base.config, 2, 4.0, 7, DType::F64, 0.3).unwrap();
     let words = Words::draw(9, 250, 4);

@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod bf16;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod golden;
 mod gradients;
 mod sampling;

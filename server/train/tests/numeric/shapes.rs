@@ -1,7 +1,7 @@
 //! Whatever the shapes are: heads and key heads, shared words or none, one-token prompts, ragged completions down to one token, masks,
 //! one micro-batch or a branch in each.
 
-use candle_core::DType;
+use candle_core::{DType, Device};
 use proptest::prelude::*;
 use whetstone_model::adapter::Adapter;
 use whetstone_model::config::ModelConfig;
@@ -64,7 +64,7 @@ proptest! {
     fn gradients_equal_padded_autograd_and_come_out_the_same_again(case in case()) {
         let base = tiny_base_with(case.config.clone(), 3).unwrap();
         let adapter = Adapter::random(&base.config, case.rank, 6.0, 11, DType::F32, 0.2).unwrap();
-        let weights = base.weights.to_dtype(&base.config, DType::F64).unwrap();
+        let weights = base.weights.to(&base.config, DType::F64, &Device::Cpu).unwrap();
         let twin = Twin::new(&base.config, &weights, &adapter).unwrap();
         let model = Transformer::new(&base.config, &base.weights, 64, false).unwrap();
         let branches: Vec<Branch> = case
