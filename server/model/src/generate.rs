@@ -93,9 +93,12 @@ impl<'a> Decoder<'a> {
         let words = prompts.first().map_or(&[][..], |p| &p[..shared]);
         let each = rows.div_ceil(prompts.len().max(1)) * longest;
         let room = prompts.iter().map(|p| p.len() - shared + each).sum();
+        let prompts: Vec<_> = prompts.iter().map(|&p| (p, each)).collect();
         let mut decoder = Self::fed(model, adapter, words, room, sampling, eos)?;
-        decoder.prompts(prompts, |own| own + each)?;
-        Ok(decoder)
+        match decoder.prompts(&prompts)? {
+            read if read == prompts.len() => Ok(decoder),
+            read => Err(ModelError::Generation(format!("the cache has room for {read} of {} prompts", prompts.len()))),
+        }
     }
 
     /// A decoder whose prompts come one after another ([`Decoder::prompts`]) and all begin with `shared`, which is read once, here;
@@ -112,7 +115,8 @@ impl<'a> Decoder<'a> {
         let mut cache = Cache::new(&model.config, shared.len() + room, model.dtype(), model.device())?;
         let mut text = None;
         if !shared.is_empty() {
-            let region = cache.region(shared.len())?;
+            let no_room = || ModelError::Generation("the cache has no room for the shared words".into());
+            let region = cache.region(shared.len()).ok_or_else(no_room)?;
             let root = cache.segment(region, None, shared.len())?;
             model.extend(&adapted, &mut cache, &[(root, shared)])?;
             text = Some((root, shared.len()));
@@ -120,26 +124,26 @@ impl<'a> Decoder<'a> {
         Ok(Self { model, adapted, cache, shared: text, sampling, eos, prompts: Vec::new(), rows: Vec::new() })
     }
 
-    /// Reads prompts that begin with the shared words; the index of the first. `room(own)` is the room for a prompt of so many own
-    /// tokens and all its rows.
-    pub fn prompts(&mut self, prompts: &[&[u32]], room: impl Fn(usize) -> usize) -> Result<usize> {
-        let (first, shared) = (self.prompts.len(), self.shared.map_or(0, |(_, n)| n));
+    /// Reads as many of `prompts`, (prompt, tokens that all its rows will have together), from the first on, as there is room for now;
+    /// how many. They begin with the shared words and are numbered in the order they are read.
+    pub fn prompts(&mut self, prompts: &[(&[u32], usize)]) -> Result<usize> {
+        let shared = self.shared.map_or(0, |(_, n)| n);
         let mut entries = Vec::with_capacity(prompts.len());
-        for p in prompts {
+        for (p, rows) in prompts {
             let Some(own @ [_, ..]) = p.get(shared..) else {
                 return Err(ModelError::Generation("a prompt has no tokens of its own".into()));
             };
-            let region = self.cache.region(room(own.len()))?;
+            let Some(region) = self.cache.region(own.len() + rows) else { break };
             entries.push((self.cache.segment(region, self.shared, own.len())?, own));
         }
         if entries.is_empty() {
-            return Ok(first);
+            return Ok(0);
         }
         let hidden = self.model.extend(&self.adapted, &mut self.cache, &entries)?;
         for (i, (segment, own)) in entries.iter().enumerate() {
             self.prompts.push(Prompt { text: (*segment, own.len()), hidden: Some(hidden.narrow(0, i, 1)?) });
         }
-        Ok(first)
+        Ok(entries.len())
     }
 
     /// Gives up the room of a prompt and its rows, which have ended for good; what they said stays.

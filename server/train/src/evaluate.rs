@@ -48,10 +48,13 @@ pub fn evaluate(
     let limit = |item: &Prepared| room(policy, &[item], turn, tools);
     let prompts: Vec<&[u32]> = items.iter().map(|p| p.ids.as_slice()).collect();
     let shared = common_prefix(&prompts);
-    let most = items.iter().map(|item| item.ids.len() - shared + limit(item)).max().unwrap_or_default(); // tokens of one row
     let rows = rows.clamp(1, items.len().max(1));
+    // room for so many problems of the mean size; where larger ones meet, fewer are worked on
+    let sizes: Vec<usize> = items.iter().map(|item| item.ids.len() - shared + limit(item)).collect();
+    let mean = (sizes.iter().sum::<usize>() * rows).div_ceil(items.len().max(1));
+    let tokens = sizes.iter().copied().max().unwrap_or_default().max(mean);
     let words = prompts.first().map_or(&[][..], |p| &p[..shared]);
-    let decoder = Decoder::fed(&policy.model, adapter, words, rows * most, Sampling::Greedy, &policy.eos)?;
+    let decoder = Decoder::fed(&policy.model, adapter, words, tokens, Sampling::Greedy, &policy.eos)?;
     let (mut asked, done) = (0, Cell::new(0));
     let feed = |decoder: &mut Decoder, over: &[usize]| {
         over.iter().for_each(|&row| decoder.done(row)); // a prompt has one row
@@ -61,16 +64,17 @@ pub fn evaluate(
         if busy > 0 && next < waiting.min(rows.div_ceil(4)) {
             return Ok(Vec::new()); // a few at a time are read for the price of many
         }
-        let next = asked..asked + next;
-        decoder.prompts(&prompts[next.clone()], |_| most)?;
-        for i in next.clone() {
+        let first = asked;
+        let next: Vec<_> = items[first..first + next].iter().map(|item| (item.ids.as_slice(), limit(item))).collect();
+        asked += decoder.prompts(&next)?;
+        for i in first..asked {
             decoder.fork(i, crate::rng::at(crate::rng::Use::Rollout, 0, 0, 0, 0), limit(&items[i]));
         }
-        asked = next.end;
-        Ok(items[next].iter().map(|item| &item.problem).collect())
+        Ok(items[first..asked].iter().map(|item| &item.problem).collect())
     };
     let mut cache = StepCache::default();
     let Some(sampled) = serve(policy, decoder, turn, tools, &mut cache, feed, |_| go_on(done.get()))? else { return Ok(None) };
+    debug_assert_eq!(sampled.len(), items.len());
     let predictions: Vec<Prediction> = items
         .iter()
         .zip(&sampled)

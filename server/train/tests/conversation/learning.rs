@@ -229,11 +229,11 @@ fn an_evaluation_of_conversations_counts_what_the_model_wrote() {
 #[test]
 fn answers_are_the_same_however_many_problems_are_worked_on_at_a_time() {
     let policy = speaking();
-    // prompts and answers of several lengths, some in several turns; two rows have the room of nine only if rows that ended give theirs back
+    // prompts and answers of several lengths, some in several turns: room that was given up is taken again, in pieces of other sizes
     let mut problems = tools::load(true, 0, 4);
-    problems.extend((0..5).map(|i| {
-        let mut plain = Problem { id: format!("plain-{i}"), environment: None, answer: None, ..question() };
-        plain.messages.push(Message::new(Role::User, "more ".repeat(7 * i + 1)));
+    problems.extend([1, 8, 300, 22, 2].map(|words| {
+        let mut plain = Problem { id: format!("plain-{words}"), environment: None, answer: None, ..question() };
+        plain.messages.push(Message::new(Role::User, "more ".repeat(words)));
         plain
     }));
     let items: Vec<_> = problems.iter().map(|p| prepared(&policy, p)).collect();
