@@ -192,12 +192,20 @@ impl Packed {
             let cols = COLS.min(n - p * COLS);
             for first in (0..along.max(1)).step_by(DEPTH) {
                 let depth = DEPTH.min(along - first);
-                for strip in &strips {
+                for (i, strip) in strips.iter().enumerate() {
                     let rows = strip.len();
+                    // what comes after this panel is on its way from memory while this one is multiplied: the first two strips ask for
+                    // half of it each, a line for every two that they read
+                    let fetch = match (strips.len(), i) {
+                        (1, _) => 2,
+                        (_, 0 | 1) => 1,
+                        _ => 0,
+                    };
+                    let ahead = self.lines.as_ptr().wrapping_add(((p + 1) * along + first + i * depth / 2) * COLS);
                     // lines of a strip are ordered (line along k, row)
                     let a = a.part(strip.start * along + first * rows, depth * rows);
                     let b = &b[first * COLS..(first + depth) * COLS];
-                    let tile = Tile { b, rows, cols, keep: keep || first > 0, alpha };
+                    let tile = Tile { b, rows, cols, keep: keep || first > 0, alpha, ahead, fetch };
                     // SAFETY: rows of the strip are below m and columns p * 32 .. p * 32 + cols below n, which `dst` holds;
                     // no two panels share a column, so no two threads write one element.
                     unsafe { tile.store(a, out.at(strip.start, p * COLS), n, way) };
@@ -327,9 +335,23 @@ struct Tile<'a> {
     cols: usize,
     keep: bool,
     alpha: f32,
+    /// Lines that are needed next, and how many of them to ask for with every two of `b`; an address that is only hinted at.
+    ahead: *const Line,
+    fetch: usize,
 }
 
 impl Tile<'_> {
+    /// Asks for the lines that are needed after `pair` pairs of lines.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn fetch_after(&self, pair: usize) {
+        for i in 0..self.fetch {
+            let line = self.ahead.wrapping_add(pair * self.fetch + i);
+            // SAFETY: a hint reads nothing, whatever the address.
+            unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(line.cast()) };
+        }
+    }
+
     /// Computes the tile of `a`, depth x rows lines, and stores it at `c`, whose rows are `row` numbers apart.
     ///
     /// SAFETY: `rows` rows of `cols` numbers at `c` must be writable by this thread alone; `way` must be one of this CPU's.
@@ -405,8 +427,9 @@ mod avx512 {
         let mut sums = [[_mm512_setzero_ps(); 2]; M];
         let mut a = a.as_ptr().cast::<i32>();
         let mut b: *const Line = t.b.as_ptr();
-        for _ in 0..depth {
-            for _ in 0..16 {
+        for line in 0..depth {
+            for pair in 0..16 {
+                t.fetch_after(16 * line + pair);
                 // SAFETY: b walks depth x 32 lines, two a pair; a walks 16 pairs of the M lines of this depth.
                 unsafe {
                     let b0: __m512bh = std::mem::transmute(_mm512_load_si512(b.cast()));
@@ -435,8 +458,9 @@ mod avx512 {
         let mut a = a.as_ptr().cast::<f32>();
         let mut b: *const Line = t.b.as_ptr();
         let high = _mm512_set1_epi32(0xffff_0000_u32 as i32);
-        for _ in 0..depth {
-            for _ in 0..16 {
+        for line in 0..depth {
+            for pair in 0..16 {
+                t.fetch_after(16 * line + pair);
                 // SAFETY: b walks depth x 32 lines, two a pair; a walks 16 pairs of the M lines of this depth.
                 unsafe {
                     let pairs = [_mm512_load_si512(b.cast()), _mm512_load_si512(b.add(1).cast())];

@@ -60,17 +60,17 @@ pub fn evaluate(
         over.iter().for_each(|&row| decoder.done(row)); // a prompt has one row
         done.set(done.get() + over.len());
         let (busy, waiting) = (asked - done.get(), items.len() - asked);
-        let next = (rows - busy).min(waiting);
-        if busy > 0 && next < waiting.min(rows.div_ceil(4)) {
+        let idle = (rows - busy).min(waiting);
+        if busy > 0 && idle < waiting.min(rows.div_ceil(4)) {
             return Ok(Vec::new()); // a few at a time are read for the price of many
         }
-        let first = asked;
-        let next: Vec<_> = items[first..first + next].iter().map(|item| (item.ids.as_slice(), limit(item))).collect();
-        asked += decoder.prompts(&next)?;
-        for i in first..asked {
-            decoder.fork(i, crate::rng::at(crate::rng::Use::Rollout, 0, 0, 0, 0), limit(&items[i]));
+        let waiting: Vec<_> = items[asked..asked + idle].iter().map(|item| (item.ids.as_slice(), limit(item))).collect();
+        let next = asked..asked + decoder.prompts(&waiting)?;
+        asked = next.end;
+        for (prompt, item) in next.clone().zip(&items[next.clone()]) {
+            decoder.fork(prompt, crate::rng::at(crate::rng::Use::Rollout, 0, 0, 0, 0), limit(item));
         }
-        Ok(items[first..asked].iter().map(|item| &item.problem).collect())
+        Ok(items[next].iter().map(|item| &item.problem).collect())
     };
     let mut cache = StepCache::default();
     let Some(sampled) = serve(policy, decoder, turn, tools, &mut cache, feed, |_| go_on(done.get()))? else { return Ok(None) };

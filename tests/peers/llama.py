@@ -1,4 +1,4 @@
-"""Tokens per second of llama.cpp on the work of `whetstone bench generate`: llama_cpp.py MODEL.gguf [--rows 1 8 32] [--tokens 64] [--threads 2]
+"""Tokens per second of llama.cpp on the work of `whetstone bench generate`: llama.py MODEL.gguf [--rows 1 8 32] [--tokens 64] [--threads 2]
 
 Needs `pip install llama-cpp-python` (builds llama.cpp for this machine). One prompt of 200 tokens is read once and shared by all rows; every row
 then samples from the full distribution at temperature 1. The decode phase alone is timed, the median of three.
