@@ -2,8 +2,8 @@
 //!
 //! In: rows of f32. Out: rows of f32. The rows are rounded to bf16, products are summed in f32. On CPUs with AVX512-BF16 a
 //! tile of up to 14 rows and 32 columns stays in registers; elsewhere a portable loop, the safe twin, reads the same packing.
-//! Intel's cores multiply bf16 pairs at half the speed of f32 at best, so there the numbers are widened in registers and multiplied
-//! in f32: half the memory traffic of f32 at its speed.
+//! Intel's cores multiply bf16 pairs more slowly than f32, so there the numbers are widened in registers and multiplied in f32: half
+//! the memory traffic of f32 at nearly its speed.
 //! The sum of one element runs over k in one fixed order, whatever the number of rows or threads: a row comes out the same
 //! alone and in a batch.
 #![expect(unsafe_code, reason = "intrinsics and disjoint columns written in parallel; `tile_portable` is the safe twin")]
@@ -379,7 +379,12 @@ impl Tile<'_> {
                 _ => {}
             }
         }
-        let Part::Bf16(a) = a else { unreachable!("rows are widened for AVX-512 alone, not for {way:?}") };
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = (self.ahead, self.fetch);
+        let a = match a {
+            Part::Bf16(a) => a,
+            Part::F32(a) => unreachable!("{} widened lines, which are for AVX-512 alone, for {way:?}", a.len()),
+        };
         let sums = tile_portable(a, self.b, self.rows);
         for (r, sums) in sums.iter().take(self.rows).enumerate() {
             for (j, s) in sums.iter().enumerate().take(self.cols) {

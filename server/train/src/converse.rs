@@ -91,7 +91,9 @@ pub fn serve<'p>(
                 over.push(row);
             }
         }
-        for problem in feed(&mut decoder, &over)? {
+        let come = feed(&mut decoder, &over)?;
+        let waited = come.is_empty();
+        for problem in come {
             decoder.limit_turn(talks.len(), turn);
             talks.push(Talk::new(policy, problem, tools));
         }
@@ -99,7 +101,8 @@ pub fn serve<'p>(
         if live > 0 && !go_on(live) {
             return Ok(None);
         }
-        if !decoder.step()? {
+        // rows without room for a token are over as they come, and others may wait behind them
+        if !decoder.step()? && waited {
             break;
         }
     }
