@@ -25,7 +25,7 @@ const LINE: usize = 32;
 /// Lines along k that are multiplied before a tile is stored: 4096 numbers, so that a panel (256 kB) stays in the L2 cache.
 const DEPTH: usize = 128;
 /// Products of fewer multiply-adds stay on the calling thread.
-const SERIAL: usize = 1 << 19;
+const SERIAL: usize = 1 << 17;
 
 /// 32 bf16 numbers of one cache line.
 #[derive(Clone, Copy)]

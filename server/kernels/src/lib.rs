@@ -8,6 +8,7 @@
 //! R rank, V vocabulary.
 
 pub mod attention;
+mod awake;
 pub mod bf16;
 pub mod frozen;
 pub mod gemm;
@@ -23,6 +24,7 @@ pub mod swiglu;
 mod view;
 
 pub use attention::{Span, attention, attention_backward};
+pub use awake::awake;
 pub use frozen::Frozen;
 pub use head::{HeadRow, head, head_backward, logits, mass, row_stats};
 pub use linear::{Lora, LoraPart, Onto, lora_linear, lora_linear_backward};

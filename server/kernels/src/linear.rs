@@ -9,7 +9,7 @@
 use candle_core::{Result, Tensor};
 
 use crate::frozen::Frozen;
-use crate::skinny::{self, Cols};
+use crate::skinny::{self, Cols, Lanes};
 use crate::view::{View, tensor};
 
 /// The adapter of one logical linear.
@@ -29,8 +29,8 @@ pub struct Lora {
     parts: Vec<LoraPart>,
     scale: f64,
     /// A^T of all parts side by side [E, sum of R]; empty where the numbers are not f32 on the CPU.
-    a: Vec<f32>,
-    /// s B^T [R, Fi] of each part.
+    a: Lanes,
+    /// s B^T [R, Fi] of each part; none there.
     b: Vec<Vec<f32>>,
 }
 
@@ -40,14 +40,15 @@ impl Lora {
         let (mut stacked, mut b) = (Vec::new(), Vec::with_capacity(parts.len()));
         for part in &parts {
             let (Some(a), Some(bv)) = (View::of(&part.a), View::of(&part.b)) else {
-                return Ok(Self { parts, scale, a: Vec::new(), b: Vec::new() });
+                return Ok(Self { parts, scale, ..Self::default() });
             };
             let (fi, r) = part.b.dims2()?;
             stacked.extend_from_slice(a.slice());
             b.push(skinny::transposed(bv.slice(), fi, r).into_iter().map(|b| b * scale as f32).collect());
         }
         let width: usize = parts.iter().map(|p| p.a.dims()[0]).sum();
-        let a = skinny::transposed(&stacked, width, stacked.len() / width.max(1));
+        let e = stacked.len() / width.max(1);
+        let a = Lanes::new(&skinny::transposed(&stacked, width, e), e, width);
         Ok(Self { parts, scale, a, b })
     }
 
@@ -87,7 +88,7 @@ pub fn lora_linear(x: &Tensor, w: &Frozen, onto: Onto, lora: &Lora) -> Result<(T
         }
     };
     let width = lora.width();
-    let u = skinny::project(Cols::all(xv.slice(), e), t, &lora.a, width, 1.0);
+    let u = skinny::project(Cols::all(xv.slice(), e), t, &lora.a, 1.0);
     let mut first = 0;
     for (part, b) in lora.parts.iter().zip(&lora.b) {
         let (fi, r) = part.b.dims2()?;
@@ -124,7 +125,7 @@ pub fn lora_linear_backward(
         let (r, fi) = (part.a.dim(0)?, part.b.dim(0)?);
         let (a, b) = (fast(&part.a)?, fast(&part.b)?);
         let gi = Cols { data: gs, row: f, first: part.start, n: fi };
-        let v = skinny::project(gi, t, b.slice(), r, s); // s g_i B
+        let v = skinny::project(gi, t, &Lanes::new(b.slice(), fi, r), s); // s g_i B
         if let Some(dx) = &mut dx {
             skinny::expand(Cols::all(&v, r), t, a.slice(), e, dx, e, 0);
         }

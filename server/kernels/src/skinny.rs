@@ -12,10 +12,10 @@ const LANES: usize = 16;
 const ROWS: usize = 8;
 /// Rows that a tile of an expansion has.
 const TILE: usize = 4;
-/// Rows of a parallel task, a multiple of both.
+/// Most rows of a parallel task, a multiple of both.
 const TASK: usize = 64;
 /// Products of fewer multiply-adds stay on the calling thread.
-const SERIAL: usize = 1 << 18;
+const SERIAL: usize = 1 << 15;
 
 /// A block of columns of a row-major matrix.
 #[derive(Clone, Copy)]
@@ -41,18 +41,32 @@ impl<'a> Cols<'a> {
     }
 }
 
-/// Rows of 16 lanes of `w` [k, r], padded with zeros: [ceil(r / 16)][k].
-fn lanes(w: &[f32], k: usize, r: usize) -> Vec<Vec<[f32; LANES]>> {
-    (0..r.div_ceil(LANES))
-        .map(|block| {
+/// A matrix [k, R], arranged for [`project`] and [`outer`].
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lanes {
+    /// Rows of 16 lanes, padded with zeros: [ceil(R / 16)][k].
+    blocks: Vec<Vec<[f32; LANES]>>,
+    r: usize,
+}
+
+impl Lanes {
+    /// Arranges `w` [k, r].
+    pub(crate) fn new(w: &[f32], k: usize, r: usize) -> Self {
+        let block = |block| {
             let width = LANES.min(r - block * LANES);
             let mut rows = vec![[0f32; LANES]; k];
             for (row, w) in rows.iter_mut().zip(w.chunks_exact(r)) {
                 row[..width].copy_from_slice(&w[block * LANES..block * LANES + width]);
             }
             rows
-        })
-        .collect()
+        };
+        Self { blocks: (0..r.div_ceil(LANES)).map(block).collect(), r }
+    }
+}
+
+/// Rows of a parallel task of `t` rows in all, blocks of `block` rows each: a few rows too are shared among the threads.
+fn task_rows(t: usize, block: usize) -> usize {
+    t.div_ceil(rayon::current_num_threads()).next_multiple_of(block).clamp(block, TASK)
 }
 
 /// The transpose of `w` [n, m].
@@ -67,18 +81,18 @@ pub(crate) fn transposed(w: &[f32], n: usize, m: usize) -> Vec<f32> {
 }
 
 /// scale * x w [T, R] of x [T, k] and w [k, R].
-pub(crate) fn project(x: Cols, t: usize, w: &[f32], r: usize, scale: f32) -> Vec<f32> {
-    let w = lanes(w, x.n, r);
+pub(crate) fn project(x: Cols, t: usize, w: &Lanes, scale: f32) -> Vec<f32> {
+    let (r, share) = (w.r, task_rows(t, ROWS));
     let mut out = vec![0f32; t * r];
     let task = |(i, out): (usize, &mut [f32])| {
         for (j, out) in out.chunks_mut(ROWS * r).enumerate() {
-            let first = i * TASK + j * ROWS;
+            let first = i * share + j * ROWS;
             let rows = out.len() / r;
             let mut x_rows: [&[f32]; ROWS] = [&[]; ROWS];
             for (at, row) in x_rows.iter_mut().enumerate() {
                 *row = x.at(first + at.min(rows - 1)); // a short block repeats its last row
             }
-            for (block, w) in w.iter().enumerate() {
+            for (block, w) in w.blocks.iter().enumerate() {
                 let sums = Arch::new().dispatch(Project { x: x_rows, w });
                 let width = LANES.min(r - block * LANES);
                 for (out, sums) in out.chunks_exact_mut(r).zip(&sums) {
@@ -90,9 +104,9 @@ pub(crate) fn project(x: Cols, t: usize, w: &[f32], r: usize, scale: f32) -> Vec
         }
     };
     if t * x.n * r < SERIAL {
-        out.chunks_mut((TASK * r).max(1)).enumerate().for_each(task);
+        out.chunks_mut((share * r).max(1)).enumerate().for_each(task);
     } else {
-        out.par_chunks_mut((TASK * r).max(1)).enumerate().for_each(task);
+        out.par_chunks_mut((share * r).max(1)).enumerate().for_each(task);
     }
     out
 }
@@ -129,9 +143,10 @@ impl WithSimd for Project<'_> {
 
 /// Adds u w to the columns `first..first + n` of y [T, row]: u [T, R], w [R, n].
 pub(crate) fn expand(u: Cols, t: usize, w: &[f32], n: usize, y: &mut [f32], row: usize, first: usize) {
+    let share = task_rows(t, TILE);
     let task = |(i, y): (usize, &mut [f32])| {
         for (j, y) in y.chunks_mut(TILE * row).enumerate() {
-            let at = i * TASK + j * TILE;
+            let at = i * share + j * TILE;
             if y.len() == TILE * row {
                 Arch::new().dispatch(Expand { u: std::array::from_fn::<_, TILE, _>(|r| u.at(at + r)), w, n, y, row, first });
             } else {
@@ -143,9 +158,9 @@ pub(crate) fn expand(u: Cols, t: usize, w: &[f32], n: usize, y: &mut [f32], row:
     };
     let y = &mut y[..t * row];
     if t * n * u.n < SERIAL {
-        y.chunks_mut((TASK * row).max(1)).enumerate().for_each(task);
+        y.chunks_mut((share * row).max(1)).enumerate().for_each(task);
     } else {
-        y.par_chunks_mut((TASK * row).max(1)).enumerate().for_each(task);
+        y.par_chunks_mut((share * row).max(1)).enumerate().for_each(task);
     }
 }
 
@@ -199,11 +214,11 @@ impl<const N: usize> WithSimd for Expand<'_, N> {
 
 /// g^T u [n, R] of g [T, n] and u [T, R]: the sum over rows of outer products.
 pub(crate) fn outer(g: Cols, t: usize, u: &[f32], r: usize) -> Vec<f32> {
-    let blocks = lanes(u, t, r);
+    let lanes = Lanes::new(u, t, r);
     let mut out = vec![0f32; g.n * r];
     let task = |(i, out): (usize, &mut [f32])| {
         let n = out.len() / r;
-        for (block, u) in blocks.iter().enumerate() {
+        for (block, u) in lanes.blocks.iter().enumerate() {
             let sums = Arch::new().dispatch(Outer { g: g.data, row: g.row, first: g.first + i * LANES, n, u });
             let width = LANES.min(r - block * LANES);
             for (out, sums) in out.chunks_exact_mut(r).zip(&sums) {
@@ -274,7 +289,7 @@ mod tests {
             let cols = Cols { data: &x, row, first, n: k };
             let at = |t: usize, i: usize| f64::from(x[t * row + first + i]);
 
-            let got = project(cols, t, &w, r, 0.5);
+            let got = project(cols, t, &Lanes::new(&w, k, r), 0.5);
             for (i, got) in got.iter().enumerate() {
                 close(*got, 0.5 * (0..k).map(|j| at(i / r, j) * f64::from(w[j * r + i % r])).sum::<f64>());
             }

@@ -12,7 +12,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use whetstone_domain::StopReason;
-use whetstone_kernels::{logits, mass, row_stats};
+use whetstone_kernels::{awake, logits, mass, row_stats};
 
 use crate::adapter::Adapter;
 use crate::cache::Cache;
@@ -139,7 +139,7 @@ impl<'a> Decoder<'a> {
         if entries.is_empty() {
             return Ok(0);
         }
-        let hidden = self.model.extend(&self.adapted, &mut self.cache, &entries)?;
+        let hidden = awake(|| self.model.extend(&self.adapted, &mut self.cache, &entries))?;
         for (i, (segment, own)) in entries.iter().enumerate() {
             self.prompts.push(Prompt { text: (*segment, own.len()), hidden: Some(hidden.narrow(0, i, 1)?) });
         }
@@ -196,6 +196,10 @@ impl<'a> Decoder<'a> {
 
     /// Makes one token for every live row; false when none is live.
     pub fn step(&mut self) -> Result<bool> {
+        awake(|| self.token())
+    }
+
+    fn token(&mut self) -> Result<bool> {
         let live: Vec<usize> = (0..self.rows.len()).filter(|&i| self.rows[i].completion.stop.is_none()).collect();
         if live.is_empty() {
             return Ok(false);
