@@ -4,6 +4,7 @@
 
 mod architecture;
 mod bad_input;
+mod bench;
 mod bfcl;
 mod browser;
 mod conversations;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 use serde::Deserialize;
 use serde_json::json;
 use whetstone_domain::RunConfig;
@@ -25,7 +26,7 @@ pub struct StepArgs {
     #[arg(long, value_name = "FILE")]
     workload: Option<PathBuf>,
     /// Steps that are counted
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     steps: usize,
     #[command(flatten)]
     engine: Engine,

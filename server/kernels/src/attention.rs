@@ -418,6 +418,28 @@ mod tests {
         }
     }
 
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn one_new_token_a_row_sees_what_its_slow_twin_sees(
+            kv in 1usize..4, rep in 1usize..4, d in 1usize..70, common in 0usize..20, seed in 0u64..1000, extreme in any::<bool>(),
+            prompts in prop::collection::vec((1usize..30, prop::collection::vec(1usize..40, 1..12)), 1..4),
+        ) {
+            let (forest, keys) = forest(common, &prompts);
+            // the last token of every text asks; what it sees lies in a cache
+            let spans: Vec<Span> = forest.into_iter().enumerate().map(|(i, s)| Span { query: i..i + 1, keys: s.keys }).collect();
+            let scale = if extreme { 300.0 } else { 2.0 };
+            let q = (random(&[spans.len(), kv * rep, d], seed)? * scale)?;
+            let (k, v) = (random(&[keys, kv, d], seed + 1)?, random(&[keys, kv, d], seed + 2)?);
+            let (o, lse) = attention(&q, &k, &v, &spans)?;
+            let wide = |t: &Tensor| t.to_dtype(DType::F64);
+            let (want, want_lse) = attention_composed(&wide(&q)?, &wide(&k)?, &wide(&v)?, &spans)?;
+            let tolerance = if extreme { 2e-2 } else { 1e-4 };
+            close(&o, &want, tolerance)?;
+            close(&lse, &want_lse, tolerance)?;
+        }
+    }
+
     #[test]
     fn spans_that_do_not_fit_are_refused() -> Result<()> {
         let (q, k) = (random(&[2, 2, 4], 1)?, random(&[2, 1, 4], 2)?);

@@ -204,6 +204,19 @@ mod tests {
     }
 
     #[test]
+    fn extreme_logits_have_finite_logprobs_and_gradients() -> Result<()> {
+        // logits of 0 and of 1e30 apart, the target the one or the other
+        let h = Tensor::new(&[[1e15f32, 0.0], [0.0, 1e15], [-1e15, 1e15]], &candle_core::Device::Cpu)?;
+        let w = Frozen::new(&Tensor::new(&[[1e15f32, 0.0], [0.0, 1e15], [0.0, 0.0]], h.device())?)?;
+        for targets in [[0, 1, 2], [2, 0, 0]] {
+            let (rows, dh) = head_backward(&h, &w, &targets, 1.0, |_, rows| vec![1.0; rows.len()])?;
+            assert!(rows.iter().all(|r| r.logprob.is_finite() && r.logprob <= 0.0 && r.entropy.is_finite()), "{rows:?}");
+            assert!(dh.flatten_all()?.to_vec1::<f32>()?.iter().all(|x| x.is_finite()), "{dh}");
+        }
+        Ok(())
+    }
+
+    #[test]
     fn extreme_logits_give_finite_numbers() {
         let mut row = vec![-1e30f32; 100];
         row[3] = 1e4;

@@ -91,6 +91,20 @@ pub enum TrainError {
         /// What the tool says.
         reason: String,
     },
+    /// An expected answer cannot be learned from.
+    #[error(
+        "problem {problem}: its expected answer has {answer} tokens, which with the {prompt} of its prompt is more than the {limit} that fit; raise max_completion_length or shorten the answer"
+    )]
+    LongAnswer {
+        /// Its id.
+        problem: String,
+        /// Tokens of the prompt.
+        prompt: usize,
+        /// Tokens of the answer.
+        answer: usize,
+        /// Tokens that are read at most.
+        limit: usize,
+    },
     /// Another process works on the run.
     #[error("run {run} is being worked on by another process, which holds {}; stop it first, or wait until it has ended", lock.display())]
     Locked {

@@ -5,18 +5,20 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use whetstone_domain::{Problem, Role, RunConfig};
+use serde_json::Value;
+use whetstone_domain::{ExpectedAnswer, Problem, Role, RunConfig};
 use whetstone_model::weights::Base;
 use whetstone_tools::Toolbox;
-use whetstone_tooluse::format;
 use whetstone_tooluse::offer;
 use whetstone_tooluse::tasks::{self, LoadOptions, Refusal};
+use whetstone_tooluse::{format, matching};
 
 use crate::converse;
 use crate::error::{Result, TrainError};
 use crate::policy::Policy;
 use crate::pool::Pool;
 use crate::scorer::Scorer;
+use crate::warm_start;
 
 /// More generated problems than this are met again instead of made: by then the run has seen every phrasing.
 const MOST_GENERATED: usize = 20_000;
@@ -66,7 +68,7 @@ pub fn prepare(config: &RunConfig, base: Base, bfcl: Option<&Path>) -> Result<(R
     let learns = config.steps > 0 || config.warm_start.steps > 0;
     let (train, train_report) = if learns {
         let (mut pool, mut report) = load(&policy, &config.tasks, train_problems(config), config, bfcl)?;
-        if config.warm_start.steps > 0 && !tasks::is_generated(&config.tasks) {
+        if config.warm_start.steps > 0 {
             retain_held(&policy, config, &mut pool, &mut report)?;
         }
         (pool, Some(report))
@@ -105,10 +107,12 @@ pub fn load(policy: &Policy, spec: &str, limit: Option<usize>, config: &RunConfi
     Ok((pool, Loaded { spec: spec.to_owned(), problems, dropped, limit: config.max_prompt_tokens, refused, unfit }))
 }
 
-/// Keeps the conversations that a warm start can hold: those whose expected calls work, within the limits.
+/// Keeps the problems that a warm start can learn: those whose expected answers are within the limits and whose expected calls work.
 fn retain_held(policy: &Policy, config: &RunConfig, pool: &mut Pool, report: &mut Loaded) -> Result<()> {
+    let generated = tasks::is_generated(&config.tasks); // there calls work, and to run them all takes long
     pool.items.retain(|item| {
-        let held = if item.problem.is_conversation() { converse::gold(policy, &item.problem, &config.tools).map(drop) } else { Ok(()) };
+        let known = generated && item.problem.is_conversation();
+        let held = if known { Ok(()) } else { warm_start::answer(policy, item, &config.tools).map(drop) };
         held.map_err(|e| report.unfit.push(e.to_string())).is_ok()
     });
     report.problems = pool.items.len();
@@ -129,12 +133,15 @@ fn fits(policy: &Policy, problem: &Problem) -> std::result::Result<(), String> {
     format::can_write(policy.format, problem)
 }
 
-/// A control token of the base spelt out in what the model is shown: text that could forge a turn of the conversation. Looked for in
-/// the problem's own words only: those of the format and of the template may hold such tokens.
+/// A control token of the base spelt out in what the model is shown or should write: text that could forge a turn of the conversation.
+/// Looked for in the problem's own words only: those of the format and of the template may hold such tokens.
 fn marker<'a>(policy: &'a Policy, problem: &Problem) -> Option<&'a str> {
     let tokenizer = &policy.base.tokenizer;
     let says = problem.messages.iter().find_map(|m| tokenizer.marker_in(&m.content));
-    says.or_else(|| problem.tools.iter().flat_map(format::shown).find_map(|text| tokenizer.marker_in(&text)))
+    let shown = || problem.tools.iter().flat_map(format::shown).find_map(|text| tokenizer.marker_in(&text));
+    let texts = matching::canonical(problem).into_iter().map(|call| Value::Object(call.arguments).to_string());
+    let writes = || texts.chain(problem.answer.iter().map(ExpectedAnswer::spoken)).find_map(|text| tokenizer.marker_in(&text));
+    says.or_else(shown).or_else(writes)
 }
 
 /// Whether the tools of a problem can run, where it brings some.

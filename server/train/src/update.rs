@@ -45,8 +45,9 @@ pub fn update(policy: &Policy, adapter: &Adapter, config: &RunConfig, groups: &[
     let mut index = Vec::new(); // completion of the batch -> rollout of the step
     let mut branches = Vec::new();
     for (i, group) in groups.iter().enumerate().filter(|(_, group)| is_effective(config, group)) {
-        let completions = group.rollouts.iter().enumerate().map(|(j, r)| Target { ids: &r.ids, mask: &masks[i * g + j] }).collect();
-        index.extend((0..group.rollouts.len()).map(|j| (i, j)));
+        let kept: Vec<usize> = (0..group.rollouts.len()).filter(|j| active[i * g + j] > 0).collect();
+        let completions = kept.iter().map(|j| Target { ids: &group.rollouts[*j].ids, mask: &masks[i * g + j] }).collect();
+        index.extend(kept.iter().map(|j| (i, *j)));
         branches.push(Branch { prompt: &group.prompt_ids, completions });
     }
     let mut sums = Sums { least_importance: f64::INFINITY, ..Sums::default() };

@@ -7,10 +7,27 @@ use whetstone_tooluse::{format, matching};
 
 use crate::batch::{Batch, Branch, Target};
 use crate::converse;
-use crate::error::Result;
+use crate::error::{Result, TrainError};
 use crate::policy::Policy;
 use crate::pool::Prepared;
 use crate::step::{TOKENS_PER_MICRO_BATCH, gradients, logprobs};
+
+/// What the model should write to a problem, with what tools say in between, and 1 where the words are its own. Fails where prompt and
+/// answer are longer than the policy reads.
+pub(crate) fn answer(policy: &Policy, item: &Prepared, tools: &ToolUse) -> Result<(Vec<u32>, Vec<u8>)> {
+    let (answer, mask) = if item.problem.is_conversation() {
+        converse::gold(policy, &item.problem, tools)?
+    } else {
+        let answer = policy.answer(&format::write(policy.format, &matching::canonical(&item.problem)))?;
+        let mask = vec![1; answer.len()];
+        (answer, mask)
+    };
+    let (prompt, limit) = (item.ids.len(), policy.positions);
+    if prompt + answer.len() > limit {
+        return Err(TrainError::LongAnswer { problem: item.problem.id.clone(), prompt, answer: answer.len(), limit });
+    }
+    Ok((answer, mask))
+}
 
 /// A problem with the answer the model should write.
 struct Row<'a> {
@@ -23,12 +40,8 @@ fn rows<'a>(policy: &Policy, problems: &[&'a Prepared], tools: &ToolUse) -> Resu
     problems
         .iter()
         .map(|p| {
-            if p.problem.is_conversation() {
-                let (answer, mask) = converse::gold(policy, &p.problem, tools)?;
-                return Ok(Row { prompt: &p.ids, answer, mask });
-            }
-            let answer = policy.answer(&format::write(policy.format, &matching::canonical(&p.problem)))?;
-            Ok(Row { prompt: &p.ids, mask: vec![1; answer.len()], answer })
+            let (answer, mask) = answer(policy, p, tools)?;
+            Ok(Row { prompt: &p.ids, answer, mask })
         })
         .collect()
 }

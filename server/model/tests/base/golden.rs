@@ -80,7 +80,7 @@ fn dequantised_weights_give_transformers_logits() {
         let ours = oracle.last_logits(&ids).unwrap();
         assert_eq!(ours.len(), base.config.vocab_size);
         let worst = ours.iter().step_by(stride).zip(&logits).map(|(a, b)| (a - b).abs());
-        let worst = worst.fold(0.0, f32::max);
+        let worst = worst.inspect(|d| assert!(d.is_finite())).fold(0.0, f32::max);
         assert!(worst <= 1e-3, "{name}: largest difference {worst}");
         let top = ours.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).unwrap().0;
         assert_eq!(top, argmax, "{name}");

@@ -5,7 +5,7 @@ use serde_json::json;
 use whetstone_domain::config::{Compute, Format};
 use whetstone_domain::{
     Environment, Expected, ExpectedAnswer, ExpectedCall, GroupRecord, Matcher, Message, Outcome, Problem, Role, Rollout, RunConfig,
-    Runnable, Tool,
+    Runnable, StopReason, Tool,
 };
 use whetstone_model::adapter::Adapter;
 use whetstone_model::tiny::speaking_base;
@@ -85,7 +85,7 @@ fn same(a: &Update, b: &Update) -> bool {
 /// Largest difference, relative to the largest number.
 fn apart(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
-    let difference = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let difference = a.iter().zip(b).map(|(a, b)| (a - b).abs()).inspect(|d| assert!(d.is_finite())).fold(0.0, f32::max);
     difference / a.iter().map(|a| a.abs()).fold(0.0, f32::max)
 }
 
@@ -146,6 +146,52 @@ fn tool_result_tokens_never_receive_gradient() {
     let own = plain.gradients.tensors.concat();
     assert!(apart(&own, &with(0.0)) < 1e-3, "{}", apart(&own, &with(0.0)));
     assert!(apart(&own, &with(1.0)) > 0.1, "{}", apart(&own, &with(1.0)));
+}
+
+#[test]
+fn what_has_exactly_no_gradient_is_not_read_and_still_counts() {
+    let policy = speaking();
+    let adapter = Adapter::random(&policy.base.config, 4, 8.0, 11, DType::F32, 0.02).unwrap();
+    let mixed = step(&policy, &adapter, &config()).remove(0);
+    let mut flat = mixed.clone();
+    flat.std = 0.0;
+    flat.rollouts.iter_mut().for_each(|r| r.advantage = 0.0);
+    let groups = [flat.clone(), mixed.clone(), flat];
+    // so small a KL term that all three are read, and nothing else changes
+    let reading = RunConfig { beta: 1e-12, ..config() };
+    let (all, some) = (update(&policy, &adapter, &reading, &groups).unwrap(), update(&policy, &adapter, &config(), &groups).unwrap());
+    assert!(some.gradients.tokens < all.gradients.tokens && some.gradients.scored > 0);
+    assert!((all.loss - some.loss).abs() < 1e-6 && some.loss != 0.0, "{} {}", all.loss, some.loss);
+    let apart = apart(&all.gradients.tensors.concat(), &some.gradients.tensors.concat());
+    assert!(apart < 1e-3, "{apart}");
+    let alone = update(&policy, &adapter, &config(), std::slice::from_ref(&mixed)).unwrap();
+    assert!((alone.loss - 3.0 * some.loss).abs() < 1e-6, "each group weighs a third: {} {}", alone.loss, some.loss);
+
+    // rollouts that were cut off, where they are left out
+    let masking = RunConfig { mask_truncated_completions: true, ..config() };
+    let cut = |stop| {
+        let mut group = mixed.clone();
+        group.rollouts.iter_mut().skip(5).for_each(|r| r.stop = stop);
+        group.rollouts.iter_mut().take(5).for_each(|r| r.stop = StopReason::Eos);
+        update(&policy, &adapter, &masking, &[group]).unwrap()
+    };
+    let (left_out, kept) = (cut(StopReason::Length), cut(StopReason::Eos));
+    assert!(left_out.gradients.tokens < kept.gradients.tokens && left_out.gradients.scored > 0);
+    let mut shorter = mixed.clone();
+    shorter.rollouts.truncate(5);
+    let written = |r: &Rollout| r.mask.iter().filter(|m| **m == 1).count() as f64;
+    let all: f64 = shorter.rollouts.iter().map(written).sum();
+    let loss = -shorter.rollouts.iter().map(|r| r.advantage * written(r)).sum::<f64>() / all;
+    assert!((left_out.loss - loss).abs() < 1e-9, "{} is not {loss}", left_out.loss);
+    let every = cut_all(&policy, &adapter, &masking, &mixed);
+    assert!(every.gradients.tensors.is_empty() && every.gradients.tokens == 0 && every.loss == 0.0);
+}
+
+/// The update where every rollout was cut off.
+fn cut_all(policy: &Policy, adapter: &Adapter, config: &RunConfig, group: &GroupRecord) -> Update {
+    let mut group = group.clone();
+    group.rollouts.iter_mut().for_each(|r| r.stop = StopReason::Length);
+    update(policy, adapter, config, &[group]).unwrap()
 }
 
 #[test]

@@ -7,7 +7,7 @@ use whetstone_model::adapter::Adapter;
 use whetstone_model::tiny::tiny_base;
 use whetstone_model::transformer::Transformer;
 use whetstone_train::batch::{Batch, Branch, Target};
-use whetstone_train::step::{TOKENS_PER_MICRO_BATCH, gradients, logprobs};
+use whetstone_train::step::{Scored, TOKENS_PER_MICRO_BATCH, gradients, logprobs};
 
 use crate::twin::Twin;
 
@@ -53,7 +53,7 @@ fn coefficient(completion: usize, token: usize) -> f64 {
 
 fn max_difference(a: &[f32], b: &Tensor) -> f64 {
     let b: Vec<f64> = b.flatten_all().unwrap().to_vec1().unwrap();
-    a.iter().zip(b).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max)
+    a.iter().zip(b).map(|(a, b)| (f64::from(*a) - b).abs()).inspect(|d| assert!(d.is_finite())).fold(0.0, f64::max)
 }
 
 #[test]
@@ -148,6 +148,14 @@ fn a_batch_split_into_micro_batches_has_the_same_gradients() {
     }
     assert_eq!(whole.len(), split.len());
     assert!(whole.iter().zip(&split).all(|(a, b)| (a - b).abs() < 1e-5));
+
+    let found = |micro_batch: usize| {
+        let all = |scored: &[Scored]| scored.iter().map(|s| coefficient(s.row.completion, s.row.token)).collect();
+        gradients(&model, &adapter, &branches, 1.0, false, micro_batch, all).unwrap().tensors.concat()
+    };
+    let (whole, split) = (found(TOKENS_PER_MICRO_BATCH), found(1));
+    assert_eq!(whole.len(), split.len());
+    assert!(whole.iter().zip(&split).all(|(a, b)| (a - b).abs() < 1e-5 * a.abs().max(1.0)));
 }
 
 #[test]
