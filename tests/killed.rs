@@ -13,7 +13,7 @@ const KILLS: usize = 25;
 #[test]
 fn a_run_killed_at_random_moments_equals_one_that_was_not() {
     let lab = Lab::new();
-    let more = ["--steps", "60", "--set", "checkpoint_every=3", "--set", "eval_every=7"];
+    let more = ["--steps", "60", "--set", "checkpoint_every=3", "--set", "eval_every=7", "--set", "compute=bf16"];
     let clock = Instant::now();
     lab.train(&more).ok();
     let whole = clock.elapsed();
@@ -47,12 +47,13 @@ fn a_run_killed_at_random_moments_equals_one_that_was_not() {
 fn ctrl_c_stops_with_a_checkpoint_and_resume_goes_on() {
     use std::io::{BufRead, BufReader};
     let lab = Lab::new();
-    lab.train(&["--steps", "12"]).ok();
+    let more = ["--steps", "12", "--set", "compute=f32"];
+    lab.train(&more).ok();
     let expected = comparable(&lab.show("latest"));
     std::fs::rename(lab.data(), lab.path("uninterrupted")).unwrap();
 
-    let mut child =
-        lab.command(&["train", "tiny.toml", "--steps", "12", "--json"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let begin = [&["train", "tiny.toml", "--json"][..], &more].concat();
+    let mut child = lab.command(&begin).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     assert!(lines.any(|l| l.unwrap().contains("\"phase\":\"grpo\"")));
     let pid = child.id().to_string();

@@ -188,7 +188,8 @@ fn norm(x: &[f32]) -> f64 {
 }
 
 fn close(got: f64, want: f64, tolerance: f64, what: &str) {
-    assert!((got - want).abs() <= tolerance * want.abs().max(1.0), "{what}: {got}, PyTorch {want}");
+    // relative, but for the rounding of a sum whose terms are about 1
+    assert!((got - want).abs() <= tolerance * want.abs() + 1e-7, "{what}: {got}, PyTorch {want}");
 }
 
 #[test]
@@ -251,12 +252,12 @@ fn ten_golden_steps_equal_pytorch() {
         let grad_norm = clip(&mut g, file.max_grad_norm, step, file.lr).unwrap();
         optimizer.update(&mut adapter, &g, file.lr).unwrap();
         close(loss, want.loss, 1e-5, &format!("loss of step {step}"));
-        close(kl / n, want.kl, 1e-4, &format!("kl of step {step}"));
+        close(kl / n, want.kl, 1e-5, &format!("kl of step {step}"));
         close(logprob / n, want.mean_logprob, 1e-5, &format!("mean logprob of step {step}"));
-        close(grad_norm, want.grad_norm, 1e-4, &format!("gradient norm of step {step}"));
+        close(grad_norm, want.grad_norm, 1e-5, &format!("gradient norm of step {step}"));
     }
     for (name, t) in adapter.named() {
-        close(norm(&t.flatten_all().unwrap().to_vec1().unwrap()), file.final_norms[&name], 1e-4, &name);
+        close(norm(&t.flatten_all().unwrap().to_vec1().unwrap()), file.final_norms[&name], 1e-5, &name);
     }
 }
 
