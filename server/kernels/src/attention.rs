@@ -427,7 +427,8 @@ mod tests {
         ) {
             let (forest, keys) = forest(common, &prompts);
             // the last token of every text asks; what it sees lies in a cache
-            let spans: Vec<Span> = forest.into_iter().enumerate().map(|(i, s)| Span { query: i..i + 1, keys: s.keys }).collect();
+            let mut spans: Vec<Span> = forest.into_iter().enumerate().map(|(i, s)| Span { query: i..i + 1, keys: s.keys }).collect();
+            spans[0].keys.insert(0, 0..0); // of a range without keys nothing is seen
             let scale = if extreme { 300.0 } else { 2.0 };
             let q = (random(&[spans.len(), kv * rep, d], seed)? * scale)?;
             let (k, v) = (random(&[keys, kv, d], seed + 1)?, random(&[keys, kv, d], seed + 2)?);

@@ -361,7 +361,7 @@ impl Tile<'_> {
             macro_rules! rows {
                 ($tile:ident($a:ident): $($m:literal)*) => {
                     match self.rows {
-                        // SAFETY: the caller's promises; the slices' lengths are as the debug assertion says.
+                        // SAFETY: the caller's promises; the slices' lengths are as asserted.
                         $($m => unsafe { avx512::$tile::<$m>(self, $a, c, row) },)*
                         _ => unreachable!("a strip has at most {ROWS} rows"),
                     }
@@ -369,11 +369,11 @@ impl Tile<'_> {
             }
             match (a, way) {
                 (Part::Bf16(a), Way::Pairs) => {
-                    debug_assert_eq!(a.len() * COLS, self.b.len() * self.rows);
+                    assert_eq!(a.len() * COLS, self.b.len() * self.rows);
                     return rows!(pairs(a): 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
                 }
                 (Part::F32(a), Way::Widened) => {
-                    debug_assert_eq!(a.len() * COLS, self.b.len() * self.rows);
+                    assert_eq!(a.len() * COLS, self.b.len() * self.rows);
                     return rows!(widened(a): 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
                 }
                 _ => {}

@@ -39,7 +39,7 @@ pub(crate) fn attention(shape: Shape, qs: &[f32], ks: &[f32], vs: &[f32], spans:
     let mut of_span: Vec<Vec<(usize, usize)>> = Vec::with_capacity(spans.len());
     for (row, span) in spans.iter().enumerate() {
         let mut mine = Vec::with_capacity(span.keys.len());
-        for keys in &span.keys {
+        for keys in span.keys.iter().filter(|keys| !keys.is_empty()) {
             let at = *index.entry(keys).or_insert_with(|| {
                 seen.push(Seen { keys, rows: Vec::new() });
                 seen.len() - 1

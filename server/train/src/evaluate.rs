@@ -6,6 +6,7 @@ use std::time::Instant;
 use whetstone_domain::config::ToolUse;
 use whetstone_domain::{EvaluationSummary, Prediction, StopReason};
 use whetstone_model::adapter::Adapter;
+use whetstone_model::error::ModelError;
 use whetstone_model::generate::{Completion, Decoder, Sampling};
 use whetstone_model::packed::common_prefix;
 use whetstone_tools::StepCache;
@@ -74,7 +75,9 @@ pub fn evaluate(
     };
     let mut cache = StepCache::default();
     let Some(sampled) = serve(policy, decoder, turn, tools, &mut cache, feed, |_| go_on(done.get()))? else { return Ok(None) };
-    debug_assert_eq!(sampled.len(), items.len());
+    if sampled.len() != items.len() {
+        return Err(ModelError::Generation(format!("{} of {} problems were answered", sampled.len(), items.len())).into());
+    }
     let predictions: Vec<Prediction> = items
         .iter()
         .zip(&sampled)

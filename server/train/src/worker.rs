@@ -5,6 +5,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::Device;
@@ -39,12 +40,18 @@ fn resolve_threads(threads: usize) -> usize {
     }
 }
 
-/// Where tensors are: the CPU, or the first CUDA device in a build with the feature `cuda`, which has no use without one.
+/// Where tensors are: the CPU, or the first CUDA device in a build with the feature `cuda`, which has no use without one. It is
+/// opened once in a process: all work is one stream.
 pub fn device() -> Result<Device> {
+    static CUDA: OnceLock<Device> = OnceLock::new();
     if !cuda_is_available() {
         return Ok(Device::Cpu);
     }
-    Device::new_cuda(0).map_err(|e| TrainError::Device(e.to_string()))
+    if let Some(device) = CUDA.get() {
+        return Ok(device.clone());
+    }
+    let device = Device::new_cuda(0).map_err(|e| TrainError::Device(e.to_string()))?;
+    Ok(CUDA.get_or_init(|| device).clone())
 }
 
 /// What `compute` means on this machine: f32 or bf16.
