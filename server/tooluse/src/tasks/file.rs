@@ -20,7 +20,7 @@ pub(super) fn read(path: &Path, format: Option<FileFormat>) -> Result<Vec<Result
     let file = path.display().to_string();
     let mut read: Vec<(usize, Line)> = Vec::new();
     lines::for_each(path, |line, text| {
-        let value = text.map_err(|reason| ("row".into(), reason)).and_then(jsonl::value);
+        let value = text.map_err(|unreadable| ("row".into(), unreadable.reason)).and_then(jsonl::value);
         read.push((line, value.and_then(|v| jsonl::object(v, "row"))));
     })?;
     let format = format.or_else(|| read.iter().find_map(|(_, row)| row.as_ref().ok().map(seen))).unwrap_or(FileFormat::Own);

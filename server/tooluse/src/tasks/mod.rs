@@ -9,6 +9,7 @@ mod foreign;
 pub mod jsonl;
 pub(crate) mod lines;
 mod mix;
+pub(crate) mod row_id;
 mod running;
 pub mod spec;
 pub mod starter;
