@@ -21,7 +21,7 @@ pub struct Unreadable {
 
 /// Calls `each` with the 1-based number of every line that is not blank, and its text or why it has none.
 pub fn for_each(path: &Path, mut each: impl FnMut(usize, Result<&str, Unreadable>)) -> Result<(), TaskError> {
-    let unreadable = |source| TaskError::Read { path: path.to_owned(), source };
+    let unreadable = |reason| TaskError::Read { path: path.to_owned(), reason };
     let mut file = BufReader::new(File::open(path).map_err(unreadable)?);
     let (mut line, mut length, mut overlong) = (Vec::new(), 0usize, RowId::default());
     let mut number = 1;
