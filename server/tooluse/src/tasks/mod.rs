@@ -9,6 +9,7 @@ mod foreign;
 pub mod jsonl;
 pub(crate) mod lines;
 mod mix;
+mod openai;
 pub(crate) mod row_id;
 mod running;
 pub mod spec;
@@ -48,7 +49,7 @@ pub struct Refusal {
 impl Refusal {
     /// Refused for the schema of a tool.
     pub fn is_of_schema(&self) -> bool {
-        let of_tool = self.field.starts_with("tools[") || self.field.starts_with("function[");
+        let of_tool = ["tools[", "functions[", "function["].iter().any(|list| self.field.starts_with(list));
         of_tool && self.field.contains(".parameters")
     }
 }
