@@ -133,6 +133,26 @@ fn predictions_of_any_model_are_scored_line_by_line_in_order() {
 }
 
 #[test]
+fn predictions_that_cannot_be_read_count_and_are_never_written_over() {
+    let lab = Lab::new();
+    let shown = lab.run(&["tasks", "show", "file:held-out.jsonl", "--json"]).ok().objects();
+    let id = shown[0]["id"].as_str().unwrap();
+    let torn = [format!("{{\"id\": \"{id}\", \"text\": \"").as_bytes(), b"\xff\"}\n{\"id\": \"nobody\", \"text\": \"\0\"}\n"].concat();
+    std::fs::write(lab.path("p.jsonl"), &torn).unwrap();
+    let score = |more: &[&str]| lab.run(&[&["tasks", "score", "file:held-out.jsonl", "p.jsonl"], more].concat());
+    let ran = score(&[]);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stdout.contains("0 of 1 right (0.0 %); not counted: 1 lines that answer no problem"), "{}", ran.stdout);
+    std::os::unix::fs::symlink("p.jsonl", lab.path("soft.jsonl")).unwrap();
+    std::fs::hard_link(lab.path("p.jsonl"), lab.path("hard.jsonl")).unwrap();
+    for out in ["p.jsonl", "./p.jsonl", "soft.jsonl", "hard.jsonl"] {
+        score(&["--out", out]).refused(&[out, "the file of predictions itself"]);
+    }
+    score(&["--out", "held-out.jsonl"]).refused(&["the task file itself"]);
+    assert_eq!(std::fs::read(lab.path("p.jsonl")).unwrap(), torn);
+}
+
+#[test]
 fn a_run_learns_from_a_composition_and_keeps_it() {
     let lab = Lab::new();
     lab.write("climb.toml", CLIMB);
