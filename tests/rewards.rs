@@ -36,6 +36,42 @@ fn a_check_passes_good_rewards_and_names_what_a_bad_one_breaks() {
 }
 
 #[test]
+fn a_check_names_the_problems_whose_tools_cannot_run_and_fails() {
+    let lab = Lab::new();
+    let row = |id: &str, runnable: Value, now: Value| {
+        let tool = json!({"name": "f", "parameters": {"type": "object", "properties": {}}});
+        let environment = json!({"tools": {"f": runnable}, "now": now});
+        json!({"id": id, "messages": [{"role": "user", "content": format!("What is it, {id}?")}], "tools": [tool],
+            "environment": environment, "expected": [{"name": "f", "arguments": {}}], "answer": 1})
+        .to_string()
+            + "\n"
+    };
+    let table = |sql: &str| json!({"kind": "table", "sql_setup": sql, "query": "select 1"});
+    let program = row("program", json!({"kind": "command", "command": ["true"]}), Value::Null);
+    lab.write("good.jsonl", &row("good", table("create table t (a)"), Value::Null));
+    let ran = lab.run(&["tasks", "check", "file:good.jsonl", "--reward", "strict"]).ok();
+    assert!(ran.stdout.contains("nothing that is wrong earns as much as gold, guessing"), "{}", ran.stdout);
+    lab.write(
+        "bad.jsonl",
+        &[
+            row("good", table("create table t (a)"), Value::Null),
+            row("table", table("drop table x"), Value::Null),
+            row("clock", json!({"kind": "clock", "operation": "now"}), json!("yesterday")),
+            program.clone(),
+        ]
+        .concat(),
+    );
+    let ran = lab.run(&["tasks", "check", "file:bad.jsonl"]);
+    assert_eq!(ran.code, Some(1), "{}", ran.stdout);
+    for words in ["3 problems that a run would leave out", "table: tool \"f\": ", "clock: tool \"f\": ", "program: tool \"f\": "] {
+        assert!(ran.stdout.contains(words), "{words:?} is not in\n{}", ran.stdout);
+    }
+    lab.write("program.jsonl", &program);
+    lab.run(&["tasks", "check", "file:program.jsonl", "--programs"]).ok();
+    lab.run(&["tasks", "check", "starter", "--limit", "0"]).refused(&["must be at least 1"]);
+}
+
+#[test]
 fn a_check_counts_a_models_tokens() {
     let lab = Lab::new();
     let model = lab.model();
@@ -94,6 +130,26 @@ fn predictions_of_any_model_are_scored_line_by_line_in_order() {
     assert!(verdicts[0]["rewards"]["dense"]["parts"][0]["why"].is_string());
     lab.run(&["tasks", "score", "file:held-out.jsonl", "absent.jsonl"]).refused(&["absent.jsonl"]);
     lab.run(&["tasks", "score", "file:held-out.jsonl", "p.jsonl", "--reward", "dance"]).refused(&["\"dance\" is no reward", "toolrl"]);
+}
+
+#[test]
+fn predictions_that_cannot_be_read_count_and_are_never_written_over() {
+    let lab = Lab::new();
+    let shown = lab.run(&["tasks", "show", "file:held-out.jsonl", "--json"]).ok().objects();
+    let id = shown[0]["id"].as_str().unwrap();
+    let torn = [format!("{{\"id\": \"{id}\", \"text\": \"").as_bytes(), b"\xff\"}\n{\"id\": \"nobody\", \"text\": \"\0\"}\n"].concat();
+    std::fs::write(lab.path("p.jsonl"), &torn).unwrap();
+    let score = |more: &[&str]| lab.run(&[&["tasks", "score", "file:held-out.jsonl", "p.jsonl"], more].concat());
+    let ran = score(&[]);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stdout.contains("0 of 1 right (0.0 %); not counted: 1 lines that answer no problem"), "{}", ran.stdout);
+    std::os::unix::fs::symlink("p.jsonl", lab.path("soft.jsonl")).unwrap();
+    std::fs::hard_link(lab.path("p.jsonl"), lab.path("hard.jsonl")).unwrap();
+    for out in ["p.jsonl", "./p.jsonl", "soft.jsonl", "hard.jsonl"] {
+        score(&["--out", out]).refused(&[out, "the file of predictions itself"]);
+    }
+    score(&["--out", "held-out.jsonl"]).refused(&["the task file itself"]);
+    assert_eq!(std::fs::read(lab.path("p.jsonl")).unwrap(), torn);
 }
 
 #[test]

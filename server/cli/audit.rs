@@ -15,7 +15,7 @@ use whetstone_tooluse::audit::{self, DataReport, Violation};
 use whetstone_tooluse::reward::is_graded;
 use whetstone_tooluse::tasks::{self, LoadOptions};
 use whetstone_tooluse::{Rewarder, format};
-use whetstone_train::{Policy, Scorer};
+use whetstone_train::{Policy, Scorer, converse};
 
 use super::score::{format_name, reward_config};
 use super::{Ui, bfcl, lines, source};
@@ -34,7 +34,8 @@ Policies that know nothing, or nearly everything, answer every problem. The rewa
 much as gold, and when never calling earns no more than trying. dense and toolrl must also climb at every rung. A reward whose weights
 move is checked at the first step and at the start, middle and end of every move. The exit code is 1 where a rule is broken, an
 expected call is not right by its own problem's matcher (so it is for two rows of bfcl:live_simple and two of bfcl:live_multiple, as by
-BFCL's own checker), a tool's schema is none, or a tool may not be offered.";
+BFCL's own checker), a tool's schema is none, or a run would leave a problem out: its tools may not be offered or cannot run, or the
+format cannot write its calls. Tools are made as a run makes them, so give --programs and --host where the run is given them.";
 
 /// Check a task set and a reward before training on them
 #[derive(Args)]
@@ -54,6 +55,12 @@ pub struct CheckArgs {
     /// Chat format of prompts and answers
     #[arg(long, value_name = "FORMAT", default_value = "bare_json", value_parser = format_name)]
     format: Format,
+    /// Let the tools of problems start programs and read database files, as tools.programs = true lets a run
+    #[arg(long)]
+    programs: bool,
+    /// Host that tools may speak to beside this machine, as tools.hosts of a run; may be given several times
+    #[arg(long = "host", value_name = "HOST")]
+    hosts: Vec<String>,
     /// At most so many problems, from the start [default: all; 1000 of a generated set]
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -67,7 +74,9 @@ pub struct CheckArgs {
 
 /// Runs the command.
 pub fn run(args: &CheckArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
-    let config = reward_config(&args.reward, args.format)?;
+    let mut config = reward_config(&args.reward, args.format)?;
+    config.tools.programs = args.programs;
+    config.tools.hosts.clone_from(&args.hosts);
     let mut scorer = Scorer::new(&config)?;
     let specs: Vec<&str> = [args.spec.as_str()].into_iter().chain(args.held_out.as_deref()).collect();
     let root = bfcl::root(&specs, args.bfcl.as_deref(), data, ui)?;
@@ -77,7 +86,9 @@ pub fn run(args: &CheckArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
     };
     let set = load(&args.spec)?;
     let held_out = args.held_out.as_deref().map(load).transpose()?;
-    let found = audit::data::audit(args.format, &set.problems, held_out.as_ref().map(|h| h.problems.as_slice()));
+    let (tools, written) = (converse::settings(&config.tools), !tasks::is_generated(&args.spec));
+    let runs = |problem: &Problem| if written { tools.can_run(problem).map_err(|e| e.to_string()) } else { Ok(()) };
+    let found = audit::data::audit(args.format, &set.problems, held_out.as_ref().map(|h| h.problems.as_slice()), runs);
     let tokens = args.model.as_deref().map(|model| tokens(model, &config, &set.problems, data, ui)).transpose()?.flatten();
     let graded = is_graded(&config);
     // a conversation is not one text: its reward has rules of its own
@@ -97,7 +108,7 @@ pub fn run(args: &CheckArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
         (report.gold_not_right.len() + talked.gold_not_right.len(), "problems refuse their own expected calls"),
         (of_schema, "rows refused for the schema of a tool"),
         (found.schema_errors.count, "schema errors"),
-        (found.unfit.count, "problems whose tools may not be offered"),
+        (found.unfit.count, "problems that a run would leave out"),
     ]
     .into_iter()
     .filter(|(n, _)| *n > 0)
@@ -114,7 +125,7 @@ pub fn run(args: &CheckArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
     ui.say(&format!("rows refused: {}, {of_schema} of them for the schema of a tool", set.refused.len()));
     say_data(ui, &found, tokens.as_ref());
     if !talks.is_empty() {
-        say_conversations(ui, &report.reward, &talked);
+        say_conversations(ui, &report.reward, graded, &talked);
     }
     if single.is_empty() {
         say_faults(ui, &faults);
@@ -134,8 +145,9 @@ pub fn run(args: &CheckArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
             steps => format!(", at steps {}", steps.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
         };
         ui.say(&format!(
-            "passed: {rules} from garbage to gold ({} problems with every rung), gold is the only maximum{at}",
-            report.ladder_problems
+            "passed: {rules} from garbage to gold ({} problems with every rung), {}{at}",
+            report.ladder_problems,
+            audit::ONLY_GOLD
         ));
     }
     say_faults(ui, &faults);
@@ -166,7 +178,7 @@ fn say_violations(ui: &Ui, violations: &[Violation], moves: bool) {
     }
 }
 
-fn say_conversations(ui: &Ui, reward: &str, report: &ConversationReport) {
+fn say_conversations(ui: &Ui, reward: &str, graded: bool, report: &ConversationReport) {
     ui.say(&format!("\nreward of conversations (made of format, calls, answer, correct; {reward} decides whether they are graded)\n{:<38} {:>8} {:>9} {:>9}", "way", "problems", "reward", "accuracy"));
     for row in &report.ways {
         ui.say(&format!("{:<38} {:>8} {:>9.3} {:>7.1} %", row.description, row.problems, row.reward, 100.0 * row.accuracy));
@@ -174,7 +186,8 @@ fn say_conversations(ui: &Ui, reward: &str, report: &ConversationReport) {
     say_wrong_gold(ui, &report.gold_not_right);
     say_violations(ui, &report.violations, false);
     if report.violations.is_empty() && report.gold_not_right.is_empty() {
-        ui.say("passed: never falls from silence to gold, gold is the only maximum, guessing pays no more than trying");
+        let only = if graded { conversations::STRAIGHT_WAY } else { audit::ONLY_GOLD };
+        ui.say(&format!("passed: never falls from silence to gold, {only}, guessing pays no more than trying"));
     }
 }
 
@@ -204,7 +217,7 @@ fn say_data(ui: &Ui, d: &DataReport, tokens: Option<&Lengths>) {
     ));
     say_finding(ui, "duplicates", &d.duplicates);
     say_finding(ui, "schema errors", &d.schema_errors);
-    say_finding(ui, "tools that may not be offered", &d.unfit);
+    say_finding(ui, "problems that a run would leave out", &d.unfit);
     if let Some(overlap) = &d.overlap {
         say_finding(ui, "held-out requests that are also asked here", &overlap.requests);
         say_finding(ui, "held-out tools that are also offered here", &overlap.tools);

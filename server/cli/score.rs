@@ -1,8 +1,9 @@
 //! `whetstone tasks score`: predictions of any model, judged and rewarded.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{BufWriter, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -12,7 +13,8 @@ use serde_json::json;
 use whetstone_domain::config::Format;
 use whetstone_domain::{Outcome, Problem, RunConfig};
 use whetstone_tooluse::predictions::{self, BadLine, Judged, Tally};
-use whetstone_tooluse::tasks::{self, LoadOptions, Refusal};
+use whetstone_tooluse::tasks::spec::Source;
+use whetstone_tooluse::tasks::{self, LoadOptions, Refusal, Spec};
 use whetstone_train::Scorer;
 
 use super::{Ui, bfcl, lines, source};
@@ -31,8 +33,8 @@ Each line of PREDICTIONS is {\"id\", \"calls\"} or {\"id\", \"text\"}:
 Where both are given calls count. An id may come again: every line is judged. Of generated task sets (starter...) as many problems
 are made as the set holds; give the --seed that the predictions were made with.
 
-A line that cannot be read (no JSON, arguments that are no object, ...) is a wrong answer to the problem that it names; lines that
-name no problem of the set are told and not counted. Of a key that comes twice the later value counts, as in Python.
+A line that cannot be read (no JSON, no UTF-8, longer than 1 MiB, arguments that are no object, ...) is a wrong answer to the problem
+that it names; lines that name no problem of the set are told and not counted. Of a key that comes twice the later value counts, as in Python.
 
 --out has one line per line of PREDICTIONS that is not blank, in order: {\"id\", \"correct\", \"outcome\", \"explanation\"}, with --reward
 also \"rewards\"; a bad line gives {\"id\", \"correct\": false, \"outcome\": \"error\", \"explanation\"}, its id null where none can be read,
@@ -89,6 +91,9 @@ pub fn run(args: &ScoreArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
         scorers.push((name.clone(), Scorer::new(&reward_config(name, args.format)?)?));
     }
     let spec = source::absolute_spec(&args.spec, data);
+    if let Some(out) = &args.out {
+        spared(out, &args.predictions, &spec)?;
+    }
     let root = bfcl::root(&[&spec], args.bfcl.as_deref(), data, ui)?;
     let set = tasks::load(&spec, &LoadOptions { seed: args.seed, limit: None, bfcl: root.as_deref() })?;
     lines::refusals(ui, &set.refused);
@@ -117,13 +122,28 @@ pub fn run(args: &ScoreArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
     report(args, set.problems.len(), &judged, ui)
 }
 
+/// Refuses to write over what is read, by whatever path or link it is named.
+fn spared(out: &Path, predictions: &Path, spec: &str) -> Result<()> {
+    let file = |path: &Path| std::fs::metadata(path).ok().filter(Metadata::is_file).map(|m| (m.dev(), m.ino()));
+    let Some(written) = file(out) else { return Ok(()) };
+    if file(predictions) == Some(written) {
+        bail!("--out {} is the file of predictions itself, which would be lost; name another file", out.display());
+    }
+    let of_tasks = |source: &Source| matches!(source, Source::File(path, _) if file(path) == Some(written));
+    if Spec::parse(spec)?.parts.iter().any(|part| of_tasks(&part.source)) {
+        bail!("--out {} is the task file itself, which would be lost; name another file", out.display());
+    }
+    Ok(())
+}
+
 fn report(args: &ScoreArgs, problems: usize, judged: &[Result<Judged, BadLine>], ui: &Ui) -> Result<ExitCode> {
     let good: Vec<&Judged> = judged.iter().flatten().collect();
     let bad: Vec<Refusal> = judged.iter().filter_map(|j| j.as_ref().err()).map(|bad| bad.refusal.clone()).collect();
     let tally = Tally::of(judged);
     let mean = |name: &String| {
         let total = |j: &&Judged| j.rewards.get(name).and_then(|r| r.get("total")).and_then(serde_json::Value::as_f64);
-        good.iter().filter_map(total).sum::<f64>() / good.len().max(1) as f64
+        // the sum of nothing is -0
+        (good.iter().filter_map(total).sum::<f64>() + 0.0) / good.len().max(1) as f64
     };
     let rewards: BTreeMap<&String, f64> = args.rewards.iter().map(|name| (name, mean(name))).collect();
     ui.object(&json!({
@@ -131,7 +151,11 @@ fn report(args: &ScoreArgs, problems: usize, judged: &[Result<Judged, BadLine>],
         "uncounted": tally.uncounted, "unanswered": problems - tally.answered, "correct": tally.correct, "accuracy": tally.accuracy(),
         "outcomes": tally.outcomes, "rewards": rewards, "refused": bad,
     }))?;
-    ui.say(&format!("{} of {} right ({:.1} %)", tally.correct, tally.scored, 100.0 * tally.accuracy()));
+    let uncounted = match tally.uncounted {
+        0 => String::new(),
+        n => format!("; not counted: {n} lines that answer no problem of this set"),
+    };
+    ui.say(&format!("{} of {} right ({:.1} %){uncounted}", tally.correct, tally.scored, 100.0 * tally.accuracy()));
     tally.outcomes.iter().for_each(|(name, n)| ui.say(&format!("  {name:<16} {n:>6}")));
     let readable = if bad.is_empty() { String::new() } else { format!(" over the {} lines that can be read", good.len()) };
     rewards.iter().for_each(|(name, mean)| ui.say(&format!("  reward {name}: {mean:.4} on average{readable}")));

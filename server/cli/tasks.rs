@@ -29,9 +29,10 @@ Task sets (SPEC):
   starter, starter:held-out              generated: one call or none
   starter:wide, starter:wide-held-out    generated: several calls, look-alikes of the right tool, values to be brought into another form
   starter:tools, starter:tools-held-out  generated: tools that run: look up, then compute; the answer is given in words
-  file:PATH                              JSON lines: our own, OpenAI chat (messages + tools, the last turn is the expected answer),
-                                         xLAM and Hammer (query, tools, answers), Seal-Tools (query, calling), BFCL (question, function;
-                                         the answers in possible_answer/ beside the file or under ground_truth; for evaluation only);
+  file:PATH                              JSON lines: our own, OpenAI chat (messages + tools; the last turn is the expected answer, its
+                                         calls in tool_calls), xLAM and Hammer (query, tools, answers), Seal-Tools (query, calling),
+                                         BFCL (question, function; the answers in possible_answer/ beside the file or under
+                                         ground_truth; for evaluation only);
                                          seen from the first row, or said: file:PATH#format=own|openai|xlam|seal|bfcl
   bfcl:CATEGORY                          Berkeley function-calling leaderboard v4, for evaluation only
   mix:0.7*starter+0.3*file:x.jsonl       parts by weight; as many problems as the scarcest file allows
@@ -70,7 +71,7 @@ What runs a tool, by its kind:
   http       openapi, server, operations   NAME.OPERATION for the operations of an OpenAPI 3 document on this machine
   mcp        command                NAME.TOOL for the tools of an MCP server on stdin and stdout *
   command    command                a program; the word {name} stands for an argument, all of them are JSON on stdin *
-* only with tools.programs = true (eval: --programs); other hosts for http: tools.hosts.";
+* only with tools.programs = true (eval, tasks check: --programs); other hosts for http: tools.hosts (tasks check: --host).";
 
 /// List task sets, and look into them
 #[derive(Args)]

@@ -376,7 +376,8 @@ impl RunConfig {
         );
         check(positive(self.reward_timeout) && self.reward_timeout <= 3600.0, "reward_timeout", "must be above 0 and at most 3600 seconds");
         for (name, weight) in &self.reward_weights {
-            check(weight.is_finite(), &format!("reward_weights.{name}"), "must be a finite number");
+            let problem = Weight::Constant(*weight).problem();
+            check(problem.is_none(), &format!("reward_weights.{name}"), problem.unwrap_or_default());
         }
         check(
             self.steps > 0 || self.warm_start.steps > 0 || self.eval_problems > 0,

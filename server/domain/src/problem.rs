@@ -127,7 +127,7 @@ pub enum Matcher {
     Bfcl,
     /// BFCL's rule for `irrelevance`: right when nothing decodes or no call is made, garbage included.
     BfclIrrelevance,
-    /// Names and arguments equal as JSON to the first accepted values (the paper's rule), in any order.
+    /// Names and arguments equal as JSON to accepted values (the paper's rule), in any order.
     Exact,
 }
 

@@ -100,6 +100,9 @@ pub enum ToolrlGrading {
     Coarse,
 }
 
+/// Weights are at most so large, either way: sums of any number of parts stay finite.
+pub const LARGEST_WEIGHT: f64 = 1e6;
+
 /// A weight that stays, or moves along a straight line over the steps of a run; never abruptly (ToolRL found that to hurt).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -139,11 +142,18 @@ impl Weight {
     /// What is wrong with it; none when it can be used.
     pub fn problem(&self) -> Option<&'static str> {
         match *self {
-            Self::Constant(weight) => (!weight.is_finite()).then_some("must be a finite number"),
-            Self::Linear(Ramp { from, to, .. }) if !from.is_finite() || !to.is_finite() => Some("needs finite `from` and `to`"),
+            Self::Constant(weight) => (!is_weight(weight)).then_some("must be a finite number between -1000000 and 1000000"),
+            Self::Linear(Ramp { from, to, .. }) if !is_weight(from) || !is_weight(to) => {
+                Some("needs finite `from` and `to` between -1000000 and 1000000")
+            }
             Self::Linear(Ramp { start, end, .. }) => (end <= start).then_some("needs `end` after `start`: a weight must not jump"),
         }
     }
+}
+
+/// NaN is none.
+fn is_weight(weight: f64) -> bool {
+    weight.abs() <= LARGEST_WEIGHT
 }
 
 /// One summand of a composition.
@@ -201,6 +211,11 @@ mod tests {
         assert!(weight.problem().is_none());
         assert!((0..40).all(|s| (weight.at(s + 1) - weight.at(s)).abs() <= 0.1 + 1e-12));
         let jump = Weight::Linear(Ramp { from: 1.0, to: 0.0, start: 3, end: 3 });
-        assert!(jump.problem().is_some_and(|p| p.contains("jump")) && Weight::Constant(f64::NAN).problem().is_some());
+        assert!(jump.problem().is_some_and(|p| p.contains("jump")));
+        for wrong in [f64::NAN, f64::INFINITY, 1e308, -1e7] {
+            let ramp = Weight::Linear(Ramp { from: wrong, to: 0.0, start: 0, end: 1 });
+            assert!([Weight::Constant(wrong), ramp].iter().all(|w| w.problem().is_some_and(|p| p.contains("between"))), "{wrong}");
+        }
+        assert!(Weight::Constant(-LARGEST_WEIGHT).problem().is_none());
     }
 }

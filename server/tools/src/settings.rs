@@ -3,6 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use whetstone_domain::Problem;
+
+use crate::error::ToolError;
+use crate::toolbox::Toolbox;
+
 /// Limits and permissions of all tools of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -32,5 +37,16 @@ impl Default for Settings {
             programs: None,
             hosts: Vec::new(),
         }
+    }
+}
+
+impl Settings {
+    /// Whether the tools of a problem can run under these settings, where it brings some: they are made, and let go.
+    ///
+    /// # Errors
+    /// What the environment lacks or may not do, and which tool it is about.
+    pub fn can_run(&self, problem: &Problem) -> Result<(), ToolError> {
+        let Some(environment) = &problem.environment else { return Ok(()) };
+        Toolbox::new(environment, &problem.tools, self).map(drop)
     }
 }

@@ -11,8 +11,9 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use whetstone_domain::{Outcome, ParseFailure, ParseReport, Problem, StopReason, ToolCall, config::Format};
 
-use crate::format::json::{DuplicateKeys, MAX_DEPTH, Reader};
+use crate::format::json::{DuplicateKeys, Reader};
 use crate::reward::{ExplainedReward, argument_words};
+use crate::tasks::row_id::RowId;
 use crate::tasks::{Refusal, TaskError, lines};
 use crate::{format, matching, outcome};
 
@@ -71,7 +72,13 @@ pub fn read(path: &Path, format: Format, ids: &HashMap<&str, &Problem>) -> Resul
     let mut out = Vec::new();
     lines::for_each(path, |line, text| {
         let mut id = None;
-        let read = text.map_err(|reason| ("row".to_owned(), reason)).and_then(|text| one(line, text, format, ids, &mut id));
+        let read = match text {
+            Ok(text) => one(line, text, format, ids, &mut id),
+            Err(unreadable) => {
+                id = unreadable.id;
+                Err(("row".to_owned(), unreadable.reason))
+            }
+        };
         out.push(read.map_err(|(field, reason)| {
             let counts = id.as_deref().and_then(|id| ids.get(id)).is_some_and(|p| !p.is_conversation());
             BadLine { id, counts, refusal: Refusal { file: file.clone(), line, field, reason } }
@@ -94,7 +101,7 @@ fn one(
         Ok(Value::Object(row)) => row,
         Ok(_) => return bad("row", "must be a JSON object".into()),
         Err(e) => {
-            *known = id_of(text);
+            *known = RowId::of(text.as_bytes());
             return bad("row", format!("is no JSON, byte {}: {}", e.position, e.reason));
         }
     };
@@ -133,46 +140,6 @@ fn one(
         (Some(_), _) => return bad("calls", "must be a list of calls, or null for an answer that cannot be read".into()),
     };
     Ok(Line { line, id, text, parse })
-}
-
-/// The id of a row that is no JSON, where so much of it can be read: the last string under the key `id` of the outermost object.
-/// Text before the mistake and after it is looked at alike; no value but the id is read.
-fn id_of(text: &str) -> Option<String> {
-    let bytes = text.as_bytes();
-    let (mut at, mut depth, mut id) = (0, 0usize, None);
-    while let Some(byte) = bytes.get(at) {
-        match byte {
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            b'"' => {
-                let Some(end) = string_end(bytes, at) else { break };
-                let mut behind = Reader::at(text, end, DuplicateKeys::LastWins);
-                if depth == 1 && &text[at..end] == "\"id\"" && behind.take(b':') {
-                    behind.peek();
-                    if let Ok(Value::String(given)) = behind.value(MAX_DEPTH) {
-                        id = Some(given);
-                    }
-                }
-                at = end;
-                continue;
-            }
-            _ => {}
-        }
-        at += 1;
-    }
-    id
-}
-
-/// Where the string that begins at `start` ends, whatever stands in it.
-fn string_end(bytes: &[u8], start: usize) -> Option<usize> {
-    let mut at = start + 1;
-    loop {
-        match bytes.get(at)? {
-            b'"' => return Some(at + 1),
-            b'\\' => at += 2,
-            _ => at += 1,
-        }
-    }
 }
 
 fn call(value: Value, field: &str) -> Result<ToolCall, (String, String)> {
@@ -281,7 +248,7 @@ mod tests {
     use super::*;
     use crate::tasks::starter;
 
-    fn read_lines(problems: &[Problem], text: &str) -> Vec<Result<Line, BadLine>> {
+    fn read_lines(problems: &[Problem], text: impl AsRef<[u8]>) -> Vec<Result<Line, BadLine>> {
         let file = tempfile::NamedTempFile::new().expect("temporary file");
         std::fs::write(file.path(), text).expect("written");
         let ids = problems.iter().map(|p| (p.id.as_str(), p)).collect();
@@ -358,6 +325,22 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_is_no_text_or_too_long_is_a_wrong_answer_to_the_problem_it_names() {
+        let problems = starter::load(true, 3, 1);
+        let id = &problems[0].id;
+        let text = |text: &[u8]| [format!("{{\"id\": \"{id}\", \"text\": \"").as_bytes(), text, b"\"}"].concat();
+        let long = vec![b'x'; lines::LONGEST_LINE];
+        let last = format!("{{\"text\": \"{}\", \"id\": \"{id}\"}}", "x".repeat(lines::LONGEST_LINE)).into_bytes();
+        for (row, reason) in [(text(b"\xff"), "not UTF-8"), (text(b"\0"), "NUL"), (text(&long), "bytes long"), (last, "bytes long")] {
+            let bad = read_lines(&problems, row)[0].clone().expect_err(reason);
+            assert_eq!((bad.id.as_ref(), bad.counts), (Some(id), true), "{reason}");
+            assert!(bad.refusal.field == "row" && bad.refusal.reason.contains(reason), "{}", bad.refusal);
+        }
+        let nobody = read_lines(&problems, b"{\"id\": \"nobody\", \"text\": \"\xff\"}\n\0\0");
+        assert!(nobody.iter().all(|line| line.as_ref().is_err_and(|bad| !bad.counts)), "{nobody:?}");
+    }
+
+    #[test]
     fn a_row_that_is_no_json_keeps_its_id() {
         let problems = starter::load(true, 3, 1);
         let id = &problems[0].id;
@@ -370,11 +353,6 @@ mod tests {
         }
         let cut = read_lines(&problems, &format!("{{\"id\": \"{id}\", \"text\": \"So"))[0].clone().expect_err("cut off");
         assert_eq!((cut.id.as_ref(), cut.counts), (Some(id), true));
-        for none in
-            ["{\"calls\": \"id\": NaN}", "[{\"id\": \"x\"}", "{\"id\": \"\\ud800\"}", "{\"id", "{\"id\\", "{\"id\": {\"id\": \"x\"}"]
-        {
-            assert_eq!(id_of(none), None, "{none}");
-        }
         // as Python reads it
         let twice = format!("{{\"id\": \"x\", \"calls\": null, \"calls\": [], \"id\": \"{id}\"}}");
         let line = read_lines(&problems, &twice)[0].clone().expect("the later values");

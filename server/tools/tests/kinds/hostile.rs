@@ -114,3 +114,28 @@ fn results_are_kept_for_a_step_by_environment_tool_and_arguments() {
     assert_eq!(read(&two, &mut cache).failure, Some(ToolFailure::Failed), "a folder is one rollout's");
     assert_eq!(cache.hits, 2, "what changes something is run every time");
 }
+
+#[test]
+fn a_problem_whose_tools_cannot_be_made_is_told_which_and_why() {
+    let mut problem = whetstone_tooluse::tasks::starter::tools::problem(false, 3, 0);
+    assert!(Settings::default().can_run(&problem).is_ok());
+    problem.tools.truncate(1);
+    let name = problem.tools[0].name.clone();
+    let mut made = |runnable: Value, now: Option<&str>, settings: &Settings| {
+        problem.environment = Some(environment(json!({ name.clone(): runnable })));
+        problem.environment.as_mut().unwrap().now = now.map(str::to_owned);
+        settings.can_run(&problem).map_err(|e| e.to_string())
+    };
+    let untrusting = Settings::default();
+    for (runnable, now) in [
+        (json!({"kind": "table", "sql_setup": "drop table x"}), None),
+        (json!({"kind": "clock", "operation": "now"}), Some("yesterday")),
+        (json!({"kind": "command", "command": ["true"]}), None),
+    ] {
+        let reason = made(runnable, now, &untrusting).unwrap_err();
+        assert!(reason.contains(&format!("tool {name:?}: ")), "{reason}");
+    }
+    assert_eq!(made(json!({"kind": "command", "command": ["true"]}), None, &trusting()), Ok(()));
+    problem.environment = None;
+    assert!(untrusting.can_run(&problem).is_ok(), "nothing has to run");
+}

@@ -55,6 +55,8 @@ impl Way {
     }
 }
 
+/// What holds of a graded reward without violations, beside [`super::ONLY_GOLD`].
+pub const STRAIGHT_WAY: &str = "nothing but gold earns as much as gold, not even a detour that ends right";
 /// Rungs that every reward must climb without a step down, and graded rewards without a step on the spot.
 const LADDER: [Way; 4] = [Way::Silent, Way::WrongCalls, Way::WrongAnswer, Way::Gold];
 
@@ -113,6 +115,11 @@ pub fn audit<E>(
                 format!("\"{}\" and \"{}\" ({a:.4} and {b:.4} on {}, the first)", low.description(), high.description(), problem.id);
             found.entry((rule, low, high)).or_insert((first, 0)).1 += 1;
         };
+        for (&way, &(reward, _)) in &earned {
+            if !reward.is_finite() {
+                note("not_finite", way, Way::Gold, reward, gold);
+            }
+        }
         for (&way, &(reward, right)) in earned.iter().filter(|(w, _)| **w != Way::Gold) {
             // a detour is right in the end; a graded reward still wants the straight way
             if reward > gold + SAME || ((!right || graded) && reward > gold - SAME) {
@@ -204,6 +211,27 @@ mod tests {
             assert!(report.violations.is_empty() && report.gold_not_right.is_empty(), "{report:?}");
             let last = report.ways.last().map(|r| (r.way, r.reward, r.accuracy));
             assert_eq!(last, Some((Way::Gold, 1.0, 1.0)));
+        }
+    }
+
+    #[test]
+    fn what_a_passed_audit_says_of_gold_is_true() {
+        let problems = tools::load(true, 0, 40);
+        for strict in [false, true] {
+            let report = of(|p, v| judge::reward(strict, p, v).total, !strict);
+            assert!(report.violations.is_empty(), "{report:?}");
+            let (mut wrong, mut right) = (0, 0);
+            for problem in problems.iter().filter(|p| !p.expected.is_no_call()) {
+                let ways: BTreeMap<Way, Transcript> = transcripts(Format::BareJson, problem).into_iter().collect();
+                for transcript in ways.iter().filter(|(way, _)| **way != Way::Gold).map(|(_, transcript)| transcript) {
+                    let verdict = judge::judge(problem, transcript);
+                    let ties = judge::reward(strict, problem, &verdict).total > 1.0 - SAME;
+                    wrong += usize::from(ties && !verdict.outcome.is_correct());
+                    right += usize::from(ties && verdict.outcome.is_correct());
+                }
+            }
+            // ONLY_GOLD holds of both, STRAIGHT_WAY of the graded one alone
+            assert_eq!((wrong, right > 0), (0, strict), "strict: {strict}");
         }
     }
 

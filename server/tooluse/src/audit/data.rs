@@ -82,7 +82,8 @@ pub struct DataReport {
     pub duplicates: Finding,
     /// Tools whose schema is none, and expected calls that break the schema of their tool.
     pub schema_errors: Finding,
-    /// Problems whose tools may not be offered: names that hide or imitate, schemas too deep. They are left out of runs and evaluations.
+    /// Problems that runs and evaluations leave out: tools that may not be offered (names that hide or imitate, schemas too deep), calls
+    /// that the format cannot write, tools that cannot run.
     pub unfit: Finding,
     /// Characters of the whole prompt, worked examples included.
     pub prompt_characters: Option<Lengths>,
@@ -98,8 +99,13 @@ pub struct DataReport {
     pub overlap: Option<Overlap>,
 }
 
-/// Looks through a task set.
-pub fn audit(format: Format, problems: &[Problem], held_out: Option<&[Problem]>) -> DataReport {
+/// Looks through a task set. `runs` says why the tools of a problem cannot run, where they cannot.
+pub fn audit(
+    format: Format,
+    problems: &[Problem],
+    held_out: Option<&[Problem]>,
+    mut runs: impl FnMut(&Problem) -> Result<(), String>,
+) -> DataReport {
     let (mut duplicates, mut schema_errors, mut unfit) = (Finding::default(), Finding::default(), Finding::default());
     let mut seen: HashMap<(String, Vec<&str>), &str> = HashMap::new();
     let (mut tools, mut checked) = (HashSet::new(), HashSet::new());
@@ -113,7 +119,7 @@ pub fn audit(format: Format, problems: &[Problem], held_out: Option<&[Problem]>)
             Some(first) => duplicates.add(|| format!("{} asks what {first} asks", p.id)),
             None => drop(seen.insert(key, &p.id)),
         }
-        if let Err(reason) = offer::check(&p.tools) {
+        if let Err(reason) = offer::check(&p.tools).and_then(|()| format::can_write(format, p)).and_then(|()| runs(p)) {
             unfit.add(|| format!("{}: {reason}", p.id));
         }
         for tool in &p.tools {

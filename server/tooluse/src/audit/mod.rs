@@ -18,6 +18,8 @@ use crate::{format, outcome};
 
 /// Two earnings that differ by less are the same.
 const SAME: f64 = 1e-9;
+/// What holds of a reward without violations. Of what is right nothing is said: another spelling, or a detour, may earn as much.
+pub const ONLY_GOLD: &str = "nothing that is wrong earns as much as gold";
 /// Rungs that every reward must climb without a step down, and graded rewards without a step on the spot.
 const LADDER: [Policy; 6] =
     [Policy::Garbage, Policy::WrongTool, Policy::RightToolEmpty, Policy::RightKeysJunk, Policy::OneWrongValue, Policy::Gold];
@@ -42,7 +44,8 @@ pub struct PolicyRow {
 /// A rule that the reward breaks on this task set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Violation {
-    /// Name of the rule: `gold_is_not_the_maximum`, `decreasing`, `not_strictly_increasing`, `silence_pays`, `guessing_pays`.
+    /// Name of the rule: `not_finite`, `gold_is_not_the_maximum`, `decreasing`, `not_strictly_increasing`, `silence_pays`,
+    /// `guessing_pays`.
     pub rule: &'static str,
     /// What was found where.
     pub detail: String,
@@ -180,7 +183,9 @@ impl Rules {
     fn check(&mut self, problem: &Problem, earned: &Earned) {
         let Some(gold) = earned.get(&Policy::Gold) else { return };
         for (policy, answer) in earned {
-            if !answer.right && answer.reward > gold.reward - SAME {
+            if !answer.reward.is_finite() {
+                self.note("not_finite", format!("{} earns no number", policy.name()), &problem.id, answer.reward, gold.reward);
+            } else if !answer.right && answer.reward > gold.reward - SAME {
                 let pair = format!("{} earns no less than {}", policy.name(), Policy::Gold.name());
                 self.note("gold_is_not_the_maximum", pair, &problem.id, answer.reward, gold.reward);
             }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use whetstone_domain::{Problem, Role, ToolCall, config::Format};
+use whetstone_domain::{Problem, Role, Tool, ToolCall, config::Format};
 
 use crate::format::{self, Style};
 use crate::matching;
@@ -23,7 +23,7 @@ pub enum Policy {
     WorkedExample,
     /// The first tool offered, no arguments.
     FirstToolEmpty,
-    /// The first tool offered, the right keys, junk.
+    /// The first tool offered, the keys that it requires or, where it requires none, all of them, junk.
     FirstToolJunk,
     /// Every tool offered, no arguments.
     AllTools,
@@ -62,7 +62,7 @@ impl Policy {
             Self::WrongTool => "a tool that is not wanted, {}",
             Self::WorkedExample => "copies the prompt's worked example",
             Self::FirstToolEmpty => "first tool, {}",
-            Self::FirstToolJunk => "first tool, its required keys, junk",
+            Self::FirstToolJunk => "first tool, its keys, junk",
             Self::AllTools => "all tools, {}",
             Self::RightToolEmpty => "right tools, {}",
             Self::RightKeysJunk => "right tools and keys, junk values",
@@ -96,8 +96,7 @@ pub fn texts(format: Format, problem: &Problem) -> Vec<(Policy, String)> {
     }
     if let Some(first) = problem.tools.first() {
         out.push((Policy::FirstToolEmpty, write(&[empty(&first.name)])));
-        let keys = first.parameters.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-        let junk = keys.map(|k| (k.to_owned(), junk_for(matching::property(first, k)))).collect();
+        let junk = keys(first).into_iter().map(|k| (k.to_owned(), junk_for(matching::property(first, k)))).collect();
         out.push((Policy::FirstToolJunk, write(&[call(&first.name, junk)])));
     }
     if problem.tools.len() > 1 {
@@ -127,6 +126,16 @@ pub fn texts(format: Format, problem: &Problem) -> Vec<(Policy, String)> {
     }
     out.sort_by_key(|(policy, _)| *policy);
     out
+}
+
+/// The keys that a schema lists as required; all where it lists none, as xLAM's do.
+fn keys(tool: &Tool) -> Vec<&str> {
+    let required: Vec<&str> =
+        tool.parameters.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    match required.is_empty() {
+        true => tool.parameters.get("properties").and_then(Value::as_object).into_iter().flat_map(Map::keys).map(String::as_str).collect(),
+        false => required,
+    }
 }
 
 /// The beginning of a call, then nonsense.

@@ -1,5 +1,5 @@
 use serde_json::json;
-use whetstone_domain::{Accepted, RunConfig, config::RewardName};
+use whetstone_domain::{Accepted, ExpectedCall, RunConfig, Tool, config::RewardName};
 
 use super::*;
 use crate::{Rewarder, tasks::starter};
@@ -75,6 +75,9 @@ fn rewards_that_pay_for_the_wrong_thing_are_named() {
     });
     assert!(down.contains("decreasing"), "{down:?}");
     assert!(audited(&|_, _| 0.0).contains("gold_is_not_the_maximum"), "nothing for anybody");
+    for no_number in [f64::INFINITY, f64::NAN] {
+        assert!(audited(&|_, outcome| if outcome.is_correct() { no_number } else { 0.0 }).contains("not_finite"), "{no_number}");
+    }
 }
 
 #[test]
@@ -110,10 +113,58 @@ fn every_policy_answers_once_and_gold_comes_last() {
     }
 }
 
+/// BFCL writes "may be left out" for an argument that its schema requires, and its checker does not let it be (parallel_multiple_119).
+#[test]
+fn a_required_argument_that_the_answers_leave_out_is_no_false_alarm() {
+    let tool = |name: &str| Tool {
+        name: name.into(),
+        description: String::new(),
+        parameters: json!({"type": "dict", "properties": {"team": {"type": "string"}}, "required": ["team"]}),
+    };
+    let call = |name: &str, values: &[&str]| {
+        let accepted = Accepted { values: values.iter().map(|v| json!(v)).collect(), optional: values.contains(&"") };
+        ExpectedCall { name: name.into(), arguments: vec![("team".into(), accepted)] }
+    };
+    let mut problem = starter::load(false, 1, 1).remove(0);
+    problem.tools = vec![tool("goals"), tool("scorer")];
+    problem.expected.calls = vec![call("goals", &["United"]), call("scorer", &["Premier League", ""])];
+    for name in RewardName::BUILT_IN {
+        let rewarder = Rewarder::new(&RunConfig { reward: name.clone(), ..RunConfig::default() }).expect("built in");
+        let score = |_, p: &Problem, text: &str, outcome| {
+            let parse = format::parse(Format::BareJson, text);
+            Ok::<_, std::convert::Infallible>(rewarder.score(p, text, &parse, outcome).total)
+        };
+        let graded = matches!(name, RewardName::Dense | RewardName::Toolrl);
+        let report = audit("mine", Format::BareJson, std::slice::from_ref(&problem), graded, &[0], score).unwrap_or_else(|e| match e {});
+        assert!(report.violations.is_empty() && report.ladder_problems == 1, "{name}: {:?}", report.violations);
+    }
+}
+
+#[test]
+fn junk_fills_every_key_where_a_schema_requires_none() {
+    let mut problem = starter::load(false, 1, 1).remove(0);
+    let written = |problem: &Problem| {
+        let texts = policies::texts(Format::BareJson, problem);
+        let text = texts.into_iter().find(|(p, _)| *p == Policy::FirstToolJunk).map(|(_, text)| text).expect("a first tool");
+        let calls = format::strict(Format::BareJson, &text).expect("readable");
+        calls[0].arguments.keys().cloned().collect::<Vec<_>>()
+    };
+    let properties = json!({"a": {"type": "string"}, "b": {"type": "integer"}});
+    for (schema, keys) in [
+        (json!({"type": "object", "properties": properties}), &["a", "b"][..]),
+        (json!({"type": "object", "properties": properties, "required": []}), &["a", "b"]),
+        (json!({"type": "object", "properties": properties, "required": ["b"]}), &["b"]),
+        (json!({"type": "object"}), &[]),
+    ] {
+        problem.tools[0].parameters = schema;
+        assert_eq!(written(&problem), keys);
+    }
+}
+
 #[test]
 fn the_data_audit_finds_what_was_planted() {
     let mut set = starter::load(false, 1, 40);
-    let clean = data::audit(Format::BareJson, &set, Some(&starter::load(true, 1, 40)));
+    let clean = data::audit(Format::BareJson, &set, Some(&starter::load(true, 1, 40)), |_| Ok(()));
     assert_eq!((clean.problems, clean.schema_errors.count), (40, 0));
     assert_eq!(clean.overlap.as_ref().map(|o| (o.requests.count, o.tools.count)), Some((0, 0)));
     assert!(clean.values_in_request > 0.4 && clean.values_in_request < 1.0, "{}", clean.values_in_request);
@@ -133,11 +184,17 @@ fn the_data_audit_finds_what_was_planted() {
     masked.messages[0].content = "Something of its own.".into();
     masked.tools[0].name = "get_w\u{435}ather".into();
     set.extend([twin, broken, ill, masked]);
-    let report = data::audit(Format::BareJson, &set, Some(&set[..2]));
+    let asked = std::cell::RefCell::new(Vec::new());
+    let report = data::audit(Format::BareJson, &set, Some(&set[..2]), |p| {
+        asked.borrow_mut().push(p.id.clone());
+        if p.id == "twin" { Err("tool \"t\": there is no present".into()) } else { Ok(()) }
+    });
     assert!(report.duplicates.count == 2 && report.duplicates.first[0].starts_with("twin asks what starter-1-000003 asks"));
     assert!(report.schema_errors.first.iter().any(|e| e.starts_with("broken: the schema of tool")), "{:?}", report.schema_errors);
     assert!(report.schema_errors.first.iter().any(|e| e.starts_with("ill: expected call of")), "{:?}", report.schema_errors);
-    assert!(report.unfit.first.len() == 1 && report.unfit.first[0].contains("masked: tool name"), "{:?}", report.unfit);
+    assert_eq!(report.unfit.first[0], "twin: tool \"t\": there is no present");
+    assert!(report.unfit.count == 2 && report.unfit.first[1].contains("masked: tool name"), "{:?}", report.unfit);
+    assert!(!asked.into_inner().contains(&"masked".to_owned()), "what may not be offered is not run");
     assert_eq!(report.overlap.map(|o| o.requests.count), Some(2));
 }
 
@@ -148,7 +205,7 @@ fn a_value_is_copied_only_where_it_stands_whole() {
         p.messages[0].content = request.into();
         let key = "a".to_owned();
         p.expected.calls[0].arguments = vec![(key, Accepted { values: vec![value], optional: false })];
-        data::audit(Format::BareJson, std::slice::from_ref(&p), None).values_in_request
+        data::audit(Format::BareJson, std::slice::from_ref(&p), None, |_| Ok(())).values_in_request
     };
     assert_eq!(share("It is 15 now", json!(15)), 1.0);
     assert_eq!(share("It is 15.5 now", json!(15)), 0.0);

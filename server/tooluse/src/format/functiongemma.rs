@@ -1,6 +1,7 @@
 //! Format `functiongemma`: `<start_function_call>call:f{a:<escape>x<escape>,b:2}<end_function_call>`, one such block a call.
 //!
-//! Strict: such blocks and nothing else, white space between them; or plain words, which is no call. Strings stand between
+//! Strict: such blocks and nothing else, white space between them, and at the end perhaps the token that would begin a result, at
+//! which the model stops; or plain words, which is no call. Strings stand between
 //! `<escape>` tokens and know no escapes, so one that holds `<escape>` cannot be written.
 
 use serde_json::{Map, Number, Value};
@@ -11,6 +12,8 @@ use super::json::{MAX_DEPTH, failure};
 
 pub(super) const OPEN: &str = "<start_function_call>";
 const CLOSE: &str = "<end_function_call>";
+/// Ends a turn of the model as its end-of-turn token does; results stand behind it.
+const RESPONSE: &str = "<start_function_response>";
 const ESCAPE: &str = "<escape>";
 
 /// The trigger sentence of the model, and its declarations or signatures.
@@ -151,7 +154,7 @@ pub(super) fn strict(text: &str) -> Result<Vec<ToolCall>, ParseFailure> {
             return failure(reader.pos, format!("expected {CLOSE}"));
         }
         reader.pos = skip_space(text, reader.pos + CLOSE.len());
-        if reader.pos == text.len() {
+        if matches!(&text[reader.pos..], "" | RESPONSE) {
             return Ok(calls);
         }
     }

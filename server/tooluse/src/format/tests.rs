@@ -84,6 +84,9 @@ fn strict_takes_the_variants_that_the_family_writes() {
     assert_eq!(strict(Pythonic, "f(a=1)"), f());
     assert_eq!(strict(Pythonic, "[f(\n  a = 1,\n)]"), f());
     assert_eq!(strict(Functiongemma, "<start_function_call>call:f{ a : 1 }<end_function_call>\n"), f());
+    let stopped = "<start_function_call>call:f{a:1}<end_function_call><start_function_response>";
+    assert_eq!(strict(Functiongemma, stopped), f());
+    assert!(strict(Functiongemma, &format!("{stopped}{{}}")).is_err() && strict(Functiongemma, &format!("{stopped}{stopped}")).is_err());
     assert_eq!(strict(Lfm2, "<think>x(y=1)</think><|tool_call_start|>[f(a=1)]<|tool_call_end|>"), f());
 }
 

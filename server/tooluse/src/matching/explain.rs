@@ -8,7 +8,7 @@ use serde_json::Value;
 use whetstone_domain::{Accepted, ExpectedCall, Matcher, Problem, ToolCall};
 
 use super::bfcl::{ValueCheck, check_value};
-use super::{accepted, exact_value, property, right_partners, tool_of};
+use super::{accepted, exact_value, is_required, property, right_partners, tool_of};
 
 /// The judgement on one argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,7 +135,7 @@ pub(crate) fn judge(problem: &Problem, expected: &ExpectedCall, call: &ToolCall)
         let produced = call.arguments.get(name);
         let verdict = match produced {
             Some(value) => judge_value(problem, expected, name, accept, value),
-            None if accept.optional => Verdict::LeftOut,
+            None if accept.optional && !required(problem, expected, name) => Verdict::LeftOut,
             None => Verdict::Missing,
         };
         let (expected, produced) = (Some(accept.clone()), produced.cloned());
@@ -146,6 +146,11 @@ pub(crate) fn judge(problem: &Problem, expected: &ExpectedCall, call: &ToolCall)
         verdicts.push(ArgumentVerdict { name: name.clone(), expected: None, produced, verdict });
     }
     verdicts
+}
+
+/// BFCL's matcher wants what the schema requires, even where its answers say that it may be left out.
+fn required(problem: &Problem, expected: &ExpectedCall, name: &str) -> bool {
+    problem.matcher == Matcher::Bfcl && tool_of(problem, &expected.name).is_some_and(|tool| is_required(tool, name))
 }
 
 fn judge_value(problem: &Problem, expected: &ExpectedCall, name: &str, accept: &Accepted, value: &Value) -> Verdict {

@@ -81,7 +81,7 @@ fn plain(value: &Value, property: Option<&Value>) -> Value {
     }
 }
 
-/// The paper's rule (arXiv 2509.04518): names and arguments equal to the first accepted values, calls in any order.
+/// The paper's rule (arXiv 2509.04518): names and arguments equal to accepted values, calls in any order.
 /// Numbers are equal by value, as in JSON: 5 and 5.0 are the same, `true` and 1 are not.
 fn exact(expected: &[ExpectedCall], calls: &[ToolCall]) -> Option<Vec<usize>> {
     // optional arguments can let a call meet several expectations, so partners are reassigned until all have one (Kuhn's algorithm)
@@ -114,7 +114,7 @@ fn exact_call(expected: &ExpectedCall, call: &ToolCall) -> bool {
 }
 
 fn exact_value(accepted: &Accepted, value: &Value) -> bool {
-    accepted.values.first().is_some_and(|first| python::json_equal(first, value))
+    accepted.values.iter().any(|one| python::json_equal(one, value))
 }
 
 /// Checks that every accepted value of an argument keeps to the tool's schema, and that the matcher takes it as written.

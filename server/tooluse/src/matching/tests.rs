@@ -135,14 +135,28 @@ fn no_call_is_right_exactly_where_none_is_expected() {
 }
 
 #[test]
-fn exact_compares_as_json_to_the_first_value() {
-    let mut p = problem(json!({"properties": {}}), &[json!({"a": ["Paris", "paris"], "b": [5]}), json!({"a": ["Rome"], "b": [1, ""]})]);
+fn exact_compares_as_json_to_every_accepted_value() {
+    let mut p = problem(json!({"properties": {}}), &[json!({"a": ["Paris", "Lutetia"], "b": [5]}), json!({"a": ["Rome"], "b": [1, ""]})]);
     p.matcher = Matcher::Exact;
+    let rome = call("f", json!({"a": "Rome"}));
+    let with = |a: Value, b: Value| matches(&p, &[rome.clone(), call("f", json!({"a": a, "b": b}))]);
+    assert!(with(json!("Paris"), json!(5.0)) && with(json!("Lutetia"), json!(5)));
+    assert!(!with(json!("paris"), json!(5)) && !with(json!("Lutetia "), json!(5)) && !with(json!("Paris"), json!("5")));
     let first = call("f", json!({"b": 5.0, "a": "Paris"}));
-    assert!(matches(&p, &[call("f", json!({"a": "Rome"})), first.clone()]));
     assert!(!matches(&p, &[call("f", json!({"a": "Rome", "b": true})), first.clone()]));
-    assert!(!matches(&p, &[call("f", json!({"a": "Rome"})), call("f", json!({"a": "paris", "b": 5}))]));
     assert!(!matches(&p, &[first]));
+    let calls = [call("f", json!({"a": "Lutetia", "b": 6})), rome];
+    let verdicts: Vec<_> = explain(&p, &calls).calls[0].arguments.iter().map(|a| a.verdict).collect();
+    assert_eq!(verdicts, [Verdict::Right, Verdict::WrongValue]);
+}
+
+#[test]
+fn what_the_schema_requires_is_missing_even_where_the_answers_leave_it_out() {
+    let p = problem(json!({"properties": {"a": {"type": "string"}}, "required": ["a"]}), &[json!({"a": ["x", ""]})]);
+    let calls = [call("f", json!({}))];
+    let explanation = explain(&p, &calls);
+    assert!(!matches(&p, &calls) && explanation.calls[0].arguments[0].verdict == Verdict::Missing);
+    assert_eq!(explanation.argument_score(&p, &calls), 0.0);
 }
 
 /// Microsoft or Apple is accepted for the first, so the fewest-wrong pairing would leave the second without a partner.

@@ -75,10 +75,10 @@ fn source(part: &ComposedPart) -> Result<Source, String> {
 pub(super) fn override_weights(own: &mut Vec<Summand>, given: &BTreeMap<String, f64>) -> Result<(), ConfigError> {
     for (name, &weight) in given {
         let pointer = format!("reward_weights.{name}");
-        if !weight.is_finite() {
-            return Err(ConfigError { pointer, detail: "must be a finite number".into() });
-        }
         let weight = Weight::Constant(weight);
+        if let Some(detail) = weight.problem() {
+            return Err(ConfigError { pointer, detail: detail.into() });
+        }
         match (own.iter_mut().find(|s| s.name == *name), Shaping::named(name, None)) {
             (Some(summand), _) => summand.weight = weight,
             (None, Some(shaping)) => own.push(Summand { name: name.clone(), source: Source::Shaping(shaping), weight }),

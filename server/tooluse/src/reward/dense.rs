@@ -30,6 +30,8 @@ pub(super) fn value(format: Format, scored: &Scored<'_>, part: &str) -> Option<f
     Some(match part {
         // a text that was cut off is no valid anything
         "marker" | "parse_progress" | "only_json" | "correct" if truncated => 0.0,
+        // what the format's strict reading takes is the calls and nothing else, however they are spelt
+        "marker" | "parse_progress" | "only_json" if scored.parse.strict.is_ok() => 1.0,
         "marker" => f64::from(u8::from(format::starts_like_calls(format, scored.text))),
         "parse_progress" => format::parse_progress(format, scored.text),
         "only_json" => format::call_share(format, scored.text),

@@ -87,6 +87,7 @@ fn of_reward(name: &RewardName, part: &str, scored: &Scored<'_>) -> String {
         return "a call is expected, and none was made".into();
     }
     match part {
+        "marker" | "only_json" if scored.parse.strict.is_ok() => "the whole text is readable as calls".into(),
         "marker" => "whether the text begins as calls do".into(),
         "only_json" => "share of the text that belongs to the calls".into(),
         "parse_progress" | "format" | "json" => match &scored.parse.strict {

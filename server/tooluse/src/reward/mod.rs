@@ -152,9 +152,13 @@ impl Rewarder {
     /// What this text earns.
     pub fn score(&self, problem: &Problem, text: &str, parse: &ParseReport, outcome: Outcome) -> Reward {
         let scored = Scored { problem, text, parse, outcome };
-        let part = |s: &Summand| RewardPart { name: s.name.clone(), value: self.value(&s.source, &scored), weight: s.weight.at(self.step) };
+        // 0 is added because -0 is printed as such, and so is the sum of nothing
+        let part = |s: &Summand| {
+            let value = self.value(&s.source, &scored).map(|v| v + 0.0);
+            RewardPart { name: s.name.clone(), value, weight: s.weight.at(self.step) }
+        };
         let parts: Vec<RewardPart> = self.summands.iter().map(part).collect();
-        let total = parts.iter().filter_map(|p| p.value.map(|v| v * p.weight)).sum();
+        let total = parts.iter().filter_map(|p| p.value.map(|v| v * p.weight)).sum::<f64>() + 0.0;
         Reward { total, parts }
     }
 
@@ -213,6 +217,9 @@ fn own(name: &RewardName) -> Vec<Summand> {
 #[cfg(test)]
 #[path = "more_tests.rs"]
 mod more_tests;
+#[cfg(test)]
+#[path = "spelling_tests.rs"]
+mod spelling_tests;
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;

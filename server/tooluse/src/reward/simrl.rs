@@ -2,8 +2,11 @@
 //! likeness of the calls made to those expected, as an intersection over a union.
 //!
 //! Likeness of two calls of one tool: the sum of the likeness of their shared arguments over the union of their arguments; of two
-//! strings ROUGE-L's F1, case ignored; of anything else 1 if equal. No call where none is expected earns 1. An accepted value always
-//! counts 1, and arguments that may be left out count only where they were written.
+//! strings ROUGE-L's F1, case ignored; of anything else 1 if equal. No call where none is expected earns 1. Arguments that may be left
+//! out count only where they were written.
+//!
+//! A value counts 1 exactly where the problem's own matcher accepts it, else at most [`NEAR`]: ROUGE-L ignores case and white space,
+//! and equality the type of 5.0, so that calls which are wrong would earn as much as right ones.
 //!
 //! STAR also compares an answer in words to the expected words. No task set here has such words: expected calls, or none, are the
 //! answer of a single turn (`tasks/running.rs` refuses an `answer` elsewhere), and the words that end a conversation are right or
@@ -20,6 +23,8 @@ use crate::matching::{self, ArgumentVerdict, Verdict, python};
 /// The only part.
 pub const WEIGHTS: [(&str, f64); 1] = [("similarity", 1.0)];
 
+/// The most that a value counts which the matcher refuses, however alike, and calls that it refuses together.
+const NEAR: f64 = 0.95;
 /// Longer strings are only tested for equality. Words.
 const LONGEST: usize = 512;
 
@@ -38,7 +43,9 @@ pub(super) fn value(scored: &Scored<'_>) -> f64 {
     }
     let pairs = pairs::best(scored, calls, likeness);
     let sum: f64 = pairs.iter().map(|p| p.score).sum();
-    sum / (expected.len() + calls.len() - pairs.len()).max(1) as f64
+    let likeness = sum / (expected.len() + calls.len() - pairs.len()).max(1) as f64;
+    // every call is right by itself, and yet not all together: BFCL's matcher pairs them first come, first served
+    if likeness < 1.0 { likeness } else { NEAR }
 }
 
 /// A name or key that no offered tool has.
@@ -56,7 +63,7 @@ fn likeness(verdicts: &[ArgumentVerdict]) -> f64 {
     let union = verdicts.iter().filter(|a| a.verdict != Verdict::LeftOut).count();
     let one = |a: &ArgumentVerdict| match (a.verdict, &a.expected, &a.produced) {
         (Verdict::Right, ..) => 1.0,
-        (_, Some(accepted), Some(written)) => accepted.values.iter().map(|v| alike(v, written)).fold(0.0, f64::max),
+        (_, Some(accepted), Some(written)) => accepted.values.iter().map(|v| alike(v, written)).fold(0.0, f64::max).min(NEAR),
         _ => 0.0,
     };
     if union == 0 { 1.0 } else { verdicts.iter().map(one).sum::<f64>() / union as f64 }

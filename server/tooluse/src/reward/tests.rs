@@ -268,7 +268,10 @@ fn weights_can_be_replaced_by_known_names_only() {
     let error = Rewarder::new(&config("valuez", 2.0)).expect_err("unknown");
     assert_eq!(error.pointer, "reward_weights.valuez");
     assert!(error.detail.contains("marker") && error.detail.contains("no_call"), "{error}");
-    assert!(Rewarder::new(&config("values", f64::NAN)).is_err());
+    for weight in [f64::NAN, 1e308] {
+        let error = Rewarder::new(&config("values", weight)).expect_err("no weight");
+        assert!(error.detail.contains("finite") && config("values", weight).problems().contains(&error), "{error}");
+    }
 }
 
 #[test]

@@ -104,13 +104,15 @@ fn each_row(path: &Path, mut each: impl FnMut(usize, &str, RowOrBad)) -> Result<
     let file = path.display().to_string();
     lines::for_each(path, |line, text| {
         let refuse = |reason: String| (line, "row".to_owned(), reason);
-        let row = text.map_err(refuse).and_then(|text| match Reader::at(text, 0, DuplicateKeys::LastWins).value(0) {
-            Ok(row @ Value::Object(_)) => {
-                let row = jsonl::no_nul(&row, "row").and_then(|()| jsonl::object(row, "row"));
-                row.map_err(|(field, reason)| (line, field, reason))
+        let row = text.map_err(|unreadable| refuse(unreadable.reason)).and_then(|text| {
+            match Reader::at(text, 0, DuplicateKeys::LastWins).value(0) {
+                Ok(row @ Value::Object(_)) => {
+                    let row = jsonl::no_nul(&row, "row").and_then(|()| jsonl::object(row, "row"));
+                    row.map_err(|(field, reason)| (line, field, reason))
+                }
+                Ok(_) => Err(refuse("is no JSON object".into())),
+                Err(e) => Err(refuse(format!("is no JSON, byte {}: {}", e.position, e.reason))),
             }
-            Ok(_) => Err(refuse("is no JSON object".into())),
-            Err(e) => Err(refuse(format!("is no JSON, byte {}: {}", e.position, e.reason))),
         });
         each(line, &file, row);
     })

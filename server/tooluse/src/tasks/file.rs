@@ -10,7 +10,7 @@ use whetstone_domain::Problem;
 
 use super::jsonl::{self, Bad};
 use super::spec::FileFormat;
-use super::{Refusal, Row, TaskError, bfcl, foreign, lines};
+use super::{Refusal, Row, TaskError, bfcl, foreign, lines, openai};
 
 /// A line as a JSON object, or what is wrong with it.
 type Line = Result<Map<String, Value>, Bad>;
@@ -20,7 +20,7 @@ pub(super) fn read(path: &Path, format: Option<FileFormat>) -> Result<Vec<Result
     let file = path.display().to_string();
     let mut read: Vec<(usize, Line)> = Vec::new();
     lines::for_each(path, |line, text| {
-        let value = text.map_err(|reason| ("row".into(), reason)).and_then(jsonl::value);
+        let value = text.map_err(|unreadable| ("row".into(), unreadable.reason)).and_then(jsonl::value);
         read.push((line, value.and_then(|v| jsonl::object(v, "row"))));
     })?;
     let format = format.or_else(|| read.iter().find_map(|(_, row)| row.as_ref().ok().map(seen))).unwrap_or(FileFormat::Own);
@@ -45,7 +45,7 @@ fn made(format: FileFormat, row: Map<String, Value>, line: usize, known: &foreig
     match format {
         // BFCL's rows were read with their answers
         FileFormat::Own | FileFormat::Bfcl => jsonl::problem(Value::Object(row)),
-        FileFormat::OpenAi => foreign::openai(row, line),
+        FileFormat::OpenAi => openai::problem(row, line),
         FileFormat::Xlam => foreign::xlam(row, line),
         FileFormat::Seal => foreign::seal(row, line, known),
     }
@@ -53,16 +53,16 @@ fn made(format: FileFormat, row: Map<String, Value>, line: usize, known: &foreig
 
 /// The format of a row, by the keys that only it has.
 fn seen(row: &Map<String, Value>) -> FileFormat {
-    let assistant_last = || {
-        let last = row.get("messages").and_then(Value::as_array).and_then(|m| m.last());
-        last.and_then(|m| m.get("role")).and_then(Value::as_str) == Some("assistant")
+    let assistant_speaks = || {
+        let mut turns = row.get("messages").and_then(Value::as_array).into_iter().flatten();
+        turns.any(|turn| turn.get("role").and_then(Value::as_str) == Some("assistant"))
     };
     match row {
         _ if row.contains_key("expected") => FileFormat::Own,
         _ if row.contains_key("calling") => FileFormat::Seal,
         _ if row.contains_key("answers") && row.contains_key("query") => FileFormat::Xlam,
         _ if row.contains_key("question") && row.contains_key("function") => FileFormat::Bfcl,
-        _ if assistant_last() => FileFormat::OpenAi,
+        _ if assistant_speaks() => FileFormat::OpenAi,
         _ => FileFormat::Own,
     }
 }

@@ -1,10 +1,10 @@
-//! Rows that others wrote, as rows of ours: OpenAI's chat format, xLAM and Hammer, Seal-Tools.
+//! Rows that others wrote, as rows of ours: xLAM and Hammer, Seal-Tools, and what they share with OpenAI's chat format.
 //!
 //! In: one row as JSON. Out: a problem, or the field that is wrong and why. Expected calls are compared as JSON (matcher `exact`);
 //! an argument equal to its schema's default may be left out. Python's type names become JSON Schema's, types that neither knows are
-//! no constraint. A row whose expected call breaks its own tool's schema is refused.
+//! no constraint. A row whose expected call breaks its own tool's schema, or leaves out what that requires, is refused.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 use whetstone_domain::{Accepted, Expected, ExpectedCall, Matcher, Message, Problem, Role, Tool};
@@ -16,48 +16,7 @@ use crate::matching::{self, python, same_text};
 /// Tools that a Seal-Tools problem offers beside those it calls.
 const SEAL_OTHERS: usize = 2;
 
-type Row = Map<String, Value>;
-
-/// A row of `messages` and `tools`; the last message is the assistant's and is the expected answer.
-pub(super) fn openai(mut row: Row, line: usize) -> Result<Problem, Bad> {
-    let tools = tools(row.remove("tools").unwrap_or_else(|| json!([])), "tools")?;
-    let Some(Value::Array(mut turns)) = row.remove("messages") else { return bad("messages", "is missing or no list") };
-    let last = turns.len().saturating_sub(1);
-    let at = format!("messages[{last}]");
-    let calls = match turns.pop() {
-        Some(Value::Object(turn)) if turn.get("role").and_then(Value::as_str) == Some("assistant") => match turn.get("tool_calls") {
-            None | Some(Value::Null) => Vec::new(),
-            Some(Value::Array(calls)) => calls.clone(),
-            Some(_) => return bad(format!("{at}.tool_calls"), "must be a list"),
-        },
-        _ => return bad("messages", "must end with the assistant's turn, which is the expected answer"),
-    };
-    let mut messages = Vec::new();
-    for (i, turn) in turns.into_iter().enumerate() {
-        messages.push(message(&turn, &format!("messages[{i}]"))?);
-    }
-    problem(&mut row, line, messages, tools, &calls, &format!("{at}.tool_calls"))
-}
-
-fn message(turn: &Value, field: &str) -> Result<Message, Bad> {
-    let role = match turn.get("role").and_then(Value::as_str) {
-        Some("system" | "developer") => Role::System,
-        Some("user") => Role::User,
-        Some("assistant") => Role::Assistant,
-        Some("tool") => Role::Tool,
-        _ => return bad(format!("{field}.role"), "is none of system, developer, user, assistant, tool"),
-    };
-    let content = match turn.get("content") {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(pieces)) if pieces.iter().all(|p| p.get("text").is_some_and(Value::is_string)) => {
-            pieces.iter().filter_map(|p| p.get("text").and_then(Value::as_str)).collect::<Vec<_>>().join("\n")
-        }
-        // an earlier turn that only called tools: what it called is what it said
-        None | Some(Value::Null) if role == Role::Assistant => turn.get("tool_calls").map(Value::to_string).unwrap_or_default(),
-        _ => return bad(format!("{field}.content"), "is missing or no text"),
-    };
-    Ok(Message::new(role, content))
-}
+pub(super) type Row = Map<String, Value>;
 
 /// A row of `query`, `tools` and `answers`; Hammer's rows without a fitting tool have no answers.
 pub(super) fn xlam(mut row: Row, line: usize) -> Result<Problem, Bad> {
@@ -161,7 +120,8 @@ fn embedded(value: Value, field: &str) -> Result<Value, Bad> {
     }
 }
 
-fn tools(value: Value, field: &str) -> Result<Vec<Tool>, Bad> {
+/// The tools of a row, as JSON or as text that holds it.
+pub(super) fn tools(value: Value, field: &str) -> Result<Vec<Tool>, Bad> {
     let Value::Array(tools) = embedded(value, field)? else { return bad(field, "is missing or no list") };
     tools.into_iter().enumerate().map(|(i, tool)| one_tool(tool, &format!("{field}[{i}]"))).collect()
 }
@@ -269,7 +229,14 @@ fn json_name(written: &str) -> Option<(&'static str, Option<&'static str>)> {
 }
 
 /// Puts a problem together; `at` is where the row has its expected calls.
-fn problem(row: &mut Row, line: usize, messages: Vec<Message>, mut tools: Vec<Tool>, calls: &[Value], at: &str) -> Result<Problem, Bad> {
+pub(super) fn problem(
+    row: &mut Row,
+    line: usize,
+    messages: Vec<Message>,
+    tools: Vec<Tool>,
+    calls: &[Value],
+    at: &str,
+) -> Result<Problem, Bad> {
     let id = match row.remove("id") {
         Some(Value::String(id)) => id,
         Some(Value::Number(n)) => n.to_string(),
@@ -280,7 +247,6 @@ fn problem(row: &mut Row, line: usize, messages: Vec<Message>, mut tools: Vec<To
     for (i, call) in calls.iter().enumerate() {
         expected.push(expected_call(call, &format!("{at}[{i}]"))?);
     }
-    relax(&mut tools, &expected);
     for call in &mut expected {
         for (key, accepted) in &mut call.arguments {
             let tool = tools.iter().find(|t| t.name == call.name);
@@ -318,20 +284,6 @@ fn expected_call(call: &Value, field: &str) -> Result<ExpectedCall, Bad> {
     };
     let argument = |(key, value)| (key, Accepted { values: vec![value], optional: false });
     Ok(ExpectedCall { name: name.to_owned(), arguments: arguments.into_iter().map(argument).collect() })
-}
-
-/// What some expected call leaves out cannot be required.
-fn relax(tools: &mut [Tool], expected: &[ExpectedCall]) {
-    let by_name: HashMap<&str, Vec<&ExpectedCall>> = expected.iter().fold(HashMap::new(), |mut map, call| {
-        map.entry(call.name.as_str()).or_insert_with(Vec::new).push(call);
-        map
-    });
-    for tool in tools {
-        let Some(calls) = by_name.get(tool.name.as_str()) else { continue };
-        if let Some(required) = tool.parameters.get_mut("required").and_then(Value::as_array_mut) {
-            required.retain(|key| calls.iter().all(|c| c.arguments.iter().any(|(k, _)| key == k)));
-        }
-    }
 }
 
 /// A default is often a string, whatever the type says.

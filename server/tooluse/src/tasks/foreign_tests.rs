@@ -72,6 +72,77 @@ fn openai_rows_load_and_the_last_turn_is_the_expected_answer() {
 }
 
 #[test]
+fn an_openai_call_is_the_expected_one_wherever_it_stands_and_never_taken_for_a_refusal() {
+    let user = json!({"role": "user", "content": "Weather in Oslo?"});
+    let ends = |turn: Value| openai(json!([user, turn]));
+    let said = |content: &str| ends(json!({"role": "assistant", "content": content}));
+    let older =
+        json!({"role": "assistant", "content": null, "function_call": {"name": "get_weather", "arguments": "{\"city\": \"Oslo\"}"}});
+    let mut listed = ends(older.clone());
+    let tool = listed["tools"][0]["function"].clone();
+    listed["functions"] = json!([tool]);
+    listed.as_object_mut().expect("a row").remove("tools");
+    let called = "{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Oslo\"}}";
+    let set = load_rows(&[
+        ends(older),
+        listed,
+        said("No tool does that. See [1] and {x}, or ask f(a=1)."),
+        ends(json!({"role": "assistant", "tool_calls": []})),
+        ends(json!({"role": "assistant", "content": null, "refusal": "I may not."})),
+        said(called),
+        said(&format!("<tool_call>\n{called}\n</tool_call>")),
+        said("Let me see: [get_weather(city='Oslo')]"),
+        ends(json!({"role": "assistant", "content": [{"type": "text", "text": called}], "tool_calls": []})),
+        ends(json!({"role": "assistant"})),
+        ends(json!({"role": "assistant", "content": " ", "tool_calls": null})),
+        ends(json!({"role": "assistant", "function_call": {"name": "get_weather", "arguments": "{\"city\": 7}"}})),
+        ends(json!({"role": "assistant", "function_call": "get_weather"})),
+    ]);
+    assert_eq!(set.problems.len(), 5);
+    let one = json!([{"name": "get_weather", "arguments": {"city": ["Oslo", false]}}]);
+    assert_eq!([calls(&set, 0), calls(&set, 1)], [one.clone(), one]);
+    assert!(set.problems[2..].iter().all(|p| p.expected.is_no_call()));
+    let found = refused(&set);
+    assert!(found[..4].iter().all(|(_, field, reason)| {
+        *field == "messages[1].content" && reason.contains("\"get_weather\"") && reason.contains("put the call into tool_calls")
+    }));
+    assert!(found[4..6].iter().all(|(_, field, reason)| *field == "messages[1]" && reason.contains("says nothing")), "{found:?}");
+    let fields: Vec<&str> = found[6..].iter().map(|f| f.1).collect();
+    assert_eq!(fields, ["messages[1].function_call.arguments.city", "messages[1].function_call"]);
+    solvable(&set);
+}
+
+#[test]
+fn an_openai_trace_of_several_turns_is_refused_for_what_it_is() {
+    let user = json!({"role": "user", "content": "Weather in Oslo and Rome?"});
+    let call =
+        json!({"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "get_weather", "arguments": {"city": "Oslo"}}}]});
+    let result = json!({"role": "tool", "tool_call_id": "c1", "content": "rain"});
+    let words = json!({"role": "assistant", "content": "It rains."});
+    let function = json!({"role": "function", "name": "get_weather", "content": "rain"});
+    let set = load_rows(&[
+        openai(json!([user, call, result])),
+        openai(json!([user, call, result, words])),
+        openai(json!([user, call, result, call])),
+        openai(json!([user, call, function, words])),
+        openai(json!([user, words, call])),
+        openai(json!([user, call])),
+    ]);
+    assert_eq!(set.problems.len(), 1);
+    let found = refused(&set);
+    let result = (2, "is a tool's result", "messages[1]");
+    for ((line, field, reason), (at, what, todo)) in found.into_iter().zip([
+        (2, "is a tool's result", "take out what follows"),
+        result,
+        result,
+        result,
+        (1, "a turn of the assistant", "join"),
+    ]) {
+        assert!(field == format!("messages[{at}]") && reason.contains(what) && reason.contains(todo), "{line}, {field}: {reason}");
+    }
+}
+
+#[test]
 fn xlam_and_hammer_rows_load_with_their_python_types() {
     let tools = json!([{"name": "search", "description": "Search", "parameters": {
         "q": {"description": "Query", "type": "str"},
@@ -86,22 +157,27 @@ fn xlam_and_hammer_rows_load_with_their_python_types() {
     broken["answers"] = json!("[{");
     let mut typed = row(json!([{"name": "search", "arguments": {"q": "rust", "ids": ["a"]}}]));
     typed["id"] = json!("typed");
+    let mut short = row(json!([{"name": "search", "arguments": {"limit": 10}}]));
+    short["id"] = json!("short");
     let set = load_rows(&[
         row(
-            json!([{"name": "search", "arguments": {"q": "rust", "limit": 10, "ids": [1, 2], "what": {"a": 1}}}, {"name": "search", "arguments": {}}]),
+            json!([{"name": "search", "arguments": {"q": "rust", "limit": 10, "ids": [1, 2], "what": {"a": 1}}}, {"name": "search", "arguments": {"q": "go"}}]),
         ),
         hammer,
         broken,
         typed,
+        short,
     ]);
     let parameters = &set.problems[0].tools[0].parameters["properties"];
     assert_eq!([&parameters["q"]["type"], &parameters["limit"]["type"], &parameters["ids"]["type"]], ["string", "integer", "array"]);
     assert!(parameters["ids"]["items"]["type"] == "integer" && parameters["what"].get("type").is_none());
-    assert_eq!(set.problems[0].tools[0].parameters["required"], json!([]), "a call without q is expected, so q is not required");
+    assert_eq!(set.problems[0].tools[0].parameters["required"], json!(["q"]), "all that has no default");
     assert_eq!(calls(&set, 0)[0]["arguments"]["limit"], json!([10, true]), "the default, a string there, may be left out");
     assert!(set.problems[1].expected.is_no_call());
     let found = refused(&set);
-    assert_eq!(found.iter().map(|f| (f.0, f.1)).collect::<Vec<_>>(), [(3, "answers"), (4, "answers[0].arguments.ids")]);
+    let fields: Vec<_> = found.iter().map(|f| (f.0, f.1)).collect();
+    assert_eq!(fields, [(3, "answers"), (4, "answers[0].arguments.ids"), (5, "answers[0].arguments.q")]);
+    assert!(found[2].2.contains("is required by the tool"), "{found:?}");
     solvable(&set);
 }
 
@@ -132,8 +208,11 @@ fn seal_rows_load_with_the_tools_that_the_file_calls() {
 #[test]
 fn a_format_can_be_named_and_a_wrong_one_is_refused_row_by_row() {
     let file = tempfile::NamedTempFile::new().expect("temporary file");
-    std::fs::write(file.path(), format!("{}\n", openai(json!([{"role": "user", "content": "q"}, {"role": "assistant"}]))))
-        .expect("written");
+    std::fs::write(
+        file.path(),
+        format!("{}\n", openai(json!([{"role": "user", "content": "q"}, {"role": "assistant", "content": "No."}]))),
+    )
+    .expect("written");
     let at = |format: &str| load(&format!("file:{}#format={format}", file.path().display()), &LoadOptions::default());
     assert_eq!(at("openai").expect("right").problems.len(), 1);
     assert!(at("xlam").expect_err("wrong").to_string().contains("line 1, field answers"));

@@ -5,15 +5,25 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use super::TaskError;
+use super::row_id::RowId;
 
 /// Longer lines are refused. Bytes.
 pub const LONGEST_LINE: usize = 1 << 20;
 
+/// A line that is no text.
+#[derive(Debug)]
+pub struct Unreadable {
+    /// What is wrong with it.
+    pub reason: String,
+    /// The id that it gives, where so much can be read.
+    pub id: Option<String>,
+}
+
 /// Calls `each` with the 1-based number of every line that is not blank, and its text or why it has none.
-pub fn for_each(path: &Path, mut each: impl FnMut(usize, Result<&str, String>)) -> Result<(), TaskError> {
-    let unreadable = |source| TaskError::Read { path: path.to_owned(), source };
+pub fn for_each(path: &Path, mut each: impl FnMut(usize, Result<&str, Unreadable>)) -> Result<(), TaskError> {
+    let unreadable = |reason| TaskError::Read { path: path.to_owned(), reason };
     let mut file = BufReader::new(File::open(path).map_err(unreadable)?);
-    let (mut line, mut length) = (Vec::new(), 0usize);
+    let (mut line, mut length, mut overlong) = (Vec::new(), 0usize, RowId::default());
     let mut number = 1;
     loop {
         let chunk = file.fill_buf().map_err(unreadable)?;
@@ -21,17 +31,23 @@ pub fn for_each(path: &Path, mut each: impl FnMut(usize, Result<&str, String>)) 
         let newline = chunk.iter().position(|&b| b == b'\n');
         let part = &chunk[..newline.unwrap_or(chunk.len())];
         length += part.len();
-        // of an overlong line only the length is kept
         if length <= LONGEST_LINE {
             line.extend_from_slice(part);
+        } else {
+            // of an overlong line only the length and the id are kept
+            overlong.read(&line);
+            overlong.read(part);
+            line.clear();
         }
         let used = part.len() + usize::from(newline.is_some());
         if newline.is_some() || (at_end && length > 0) {
             let bytes = if number == 1 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line) } else { &line };
+            let id = std::mem::take(&mut overlong).id;
             if length > LONGEST_LINE {
-                each(number, Err(format!("the line is {length} bytes long; at most {LONGEST_LINE} are read")));
+                let reason = format!("the line is {length} bytes long; at most {LONGEST_LINE} are read");
+                each(number, Err(Unreadable { reason, id }));
             } else if !bytes.trim_ascii().is_empty() {
-                each(number, text(bytes));
+                each(number, text(bytes).map_err(|reason| Unreadable { reason, id: RowId::of(bytes) }));
             }
             number += 1;
             line.clear();

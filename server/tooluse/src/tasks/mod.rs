@@ -9,6 +9,8 @@ mod foreign;
 pub mod jsonl;
 pub(crate) mod lines;
 mod mix;
+mod openai;
+pub(crate) mod row_id;
 mod running;
 pub mod spec;
 pub mod starter;
@@ -47,7 +49,7 @@ pub struct Refusal {
 impl Refusal {
     /// Refused for the schema of a tool.
     pub fn is_of_schema(&self) -> bool {
-        let of_tool = self.field.starts_with("tools[") || self.field.starts_with("function[");
+        let of_tool = ["tools[", "functions[", "function["].iter().any(|list| self.field.starts_with(list));
         of_tool && self.field.contains(".parameters")
     }
 }
@@ -94,12 +96,12 @@ pub enum TaskError {
         reason: String,
     },
     /// A file cannot be read.
-    #[error("cannot read the task file {path}: {source}", path = path.display())]
+    #[error("cannot read the file {path}: {reason}", path = path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// The reason.
-        source: std::io::Error,
+        /// Said in the message, so it is no source: it would be printed twice.
+        reason: std::io::Error,
     },
     /// A BFCL task set without the wheel.
     #[error("{spec} needs the unpacked bfcl-eval wheel; name its folder with --bfcl DIR")]
@@ -131,6 +133,12 @@ pub enum TaskError {
         /// All of them.
         refused: Vec<Refusal>,
     },
+    /// A limit of no problems.
+    #[error("{spec}: the limit is 0; it must be at least 1")]
+    NoneAsked {
+        /// The spec.
+        spec: String,
+    },
     /// No rows at all.
     #[error("{spec} holds no problems")]
     Empty {
@@ -147,6 +155,9 @@ pub fn is_generated(spec: &str) -> bool {
 /// Loads a task set. Bad rows are refused and reported, the good ones load; a set without a good row is an error.
 pub fn load(spec: &str, options: &LoadOptions<'_>) -> Result<TaskSet, TaskError> {
     let parsed = Spec::parse(spec)?;
+    if options.limit == Some(0) {
+        return Err(TaskError::NoneAsked { spec: spec.trim().to_owned() });
+    }
     let rows = mix::rows(&parsed, options)?;
     let mut set = collect(spec.trim(), rows, options.limit)?;
     set.curriculum = parsed.curriculum;
