@@ -5,9 +5,15 @@
 
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-/// Pauses, of some 40 ns each, between two looks.
+/// Pauses between two looks, which take a third of a microsecond with them.
 const PAUSES: usize = 8;
+/// Looks in vain after which a thread takes a nap after each: a tenth of a millisecond. Where the caller has been without a parallel
+/// loop for so long, it has other things to do, or its core, which then others want too.
+const LOOKS: usize = 300;
+/// A nap.
+const NAP: Duration = Duration::from_micros(100);
 
 /// Runs `f` on the calling thread, of a rayon pool, while the pool's other threads look for its work instead of going to sleep.
 pub fn awake<R>(f: impl FnOnce() -> R) -> R {
@@ -21,10 +27,16 @@ pub fn awake<R>(f: impl FnOnce() -> R) -> R {
     rayon::in_place_scope(|scope| {
         let _ended = Ended(&ended); // also when `f` panics
         scope.spawn_broadcast(|_, thread| {
+            let mut in_vain = 0;
             // the caller too finds this among its jobs while it waits for others
             while caller != Some(thread.index()) && !ended.load(Ordering::Acquire) {
-                if rayon::yield_now() != Some(rayon::Yield::Executed) {
-                    (0..PAUSES).for_each(|_| spin_loop());
+                match rayon::yield_now() {
+                    Some(rayon::Yield::Executed) => in_vain = 0,
+                    _ if in_vain < LOOKS => {
+                        in_vain += 1;
+                        (0..PAUSES).for_each(|_| spin_loop());
+                    }
+                    _ => std::thread::sleep(NAP),
                 }
             }
         });
