@@ -104,7 +104,7 @@ fn an_openai_call_is_the_expected_one_wherever_it_stands_and_never_taken_for_a_r
     assert!(set.problems[2..].iter().all(|p| p.expected.is_no_call()));
     let found = refused(&set);
     assert!(found[..4].iter().all(|(_, field, reason)| {
-        *field == "messages[1].content" && reason.contains("\"get_weather\"") && reason.contains("put the call into tool_calls")
+        *field == "messages[1].content" && reason.contains("\"get_weather\"") && reason.contains("put it into tool_calls")
     }));
     assert!(found[4..6].iter().all(|(_, field, reason)| *field == "messages[1]" && reason.contains("says nothing")), "{found:?}");
     let fields: Vec<&str> = found[6..].iter().map(|f| f.1).collect();
@@ -125,19 +125,23 @@ fn an_openai_trace_of_several_turns_is_refused_for_what_it_is() {
         openai(json!([user, call, result, words])),
         openai(json!([user, call, result, call])),
         openai(json!([user, call, function, words])),
+        openai(json!([user, call, result, call, result, words])),
         openai(json!([user, words, call])),
         openai(json!([user, call])),
     ]);
     assert_eq!(set.problems.len(), 1);
     let found = refused(&set);
-    let result = (2, "is a tool's result", "messages[1]");
-    for ((line, field, reason), (at, what, todo)) in found.into_iter().zip([
+    let result = |at: usize| (at, "is a tool's result", "messages[1]");
+    let expected = [
         (2, "is a tool's result", "take out what follows"),
-        result,
-        result,
-        result,
+        result(2),
+        result(2),
+        result(2),
+        result(4),
         (1, "a turn of the assistant", "join"),
-    ]) {
+    ];
+    assert_eq!(found.len(), expected.len());
+    for ((line, field, reason), (at, what, todo)) in found.into_iter().zip(expected) {
         assert!(field == format!("messages[{at}]") && reason.contains(what) && reason.contains(todo), "{line}, {field}: {reason}");
     }
 }

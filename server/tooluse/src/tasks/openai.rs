@@ -44,9 +44,8 @@ fn ends_with_a_request(turns: &[Value]) -> Result<(), Bad> {
     let at = format!("messages[{}]", before.len());
     match role(last) {
         Some("tool" | "function") => {
-            let call = before.iter().rposition(|turn| role(turn) == Some("assistant"));
-            let end = call
-                .map_or_else(|| "end the row with the assistant's call".into(), |i| format!("end the row with the call in messages[{i}]"));
+            let call = before.iter().rposition(|turn| role(turn) == Some("user")).map_or(0, |request| request + 1);
+            let end = format!("end the row with the call in messages[{call}]");
             bad(at, format!("is a tool's result, and the answer behind it rests on it; only one turn is asked for: {end}"))
         }
         Some("assistant") => bad(at, "is a turn of the assistant, and so is the one behind it; only the last is the answer: join them"),
@@ -69,11 +68,9 @@ fn expected(turn: &Map<String, Value>, at: &str, tools: &[Tool]) -> Result<(Vec<
         Some(_) => return bad(format!("{at}.function_call"), "must be an object with name and arguments"),
     }
     let said = words(turn);
-    if let Some((format, name)) = written_call(&said, tools) {
+    if let Some(name) = written_call(&said, tools) {
         let reason = format!(
-            "holds a call of {name:?} as {} writes it, and there are no tool_calls: put the call into tool_calls, or take it out where \
-             no call is right",
-            format.name()
+            "holds a call of {name:?} in words, and there are no tool_calls: put it into tool_calls, or take it out where no call is right"
         );
         return bad(format!("{at}.content"), reason);
     }
@@ -93,11 +90,9 @@ fn words(turn: &Map<String, Value>) -> String {
 }
 
 /// A call of an offered tool that a forgiving reader of some format finds in words.
-fn written_call(said: &str, tools: &[Tool]) -> Option<(Format, String)> {
-    Format::ALL.into_iter().find_map(|format| {
-        let call = format::lenient(format, said)?.into_iter().find(|call| tools.iter().any(|tool| tool.name == call.name))?;
-        Some((format, call.name))
-    })
+fn written_call(said: &str, tools: &[Tool]) -> Option<String> {
+    let offered = |format: Format| format::lenient(format, said)?.into_iter().find(|call| tools.iter().any(|tool| tool.name == call.name));
+    Format::ALL.into_iter().find_map(offered).map(|call| call.name)
 }
 
 fn message(turn: &Value, field: &str) -> Result<Message, Bad> {
