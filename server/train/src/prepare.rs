@@ -8,7 +8,6 @@ use std::path::Path;
 use serde_json::Value;
 use whetstone_domain::{ExpectedAnswer, Problem, Role, RunConfig};
 use whetstone_model::weights::Base;
-use whetstone_tools::Toolbox;
 use whetstone_tooluse::offer;
 use whetstone_tooluse::tasks::{self, LoadOptions, Refusal};
 use whetstone_tooluse::{format, matching};
@@ -146,8 +145,7 @@ fn marker<'a>(policy: &'a Policy, problem: &Problem) -> Option<&'a str> {
 
 /// Whether the tools of a problem can run, where it brings some.
 fn runs(problem: &Problem, config: &RunConfig) -> std::result::Result<(), String> {
-    let Some(environment) = &problem.environment else { return Ok(()) };
-    Toolbox::new(environment, &problem.tools, &converse::settings(&config.tools)).map(drop).map_err(|e| e.to_string())
+    converse::settings(&config.tools).can_run(problem).map_err(|e| e.to_string())
 }
 
 /// As many problems as a run meets, so that a generated set repeats none; none (= all rows) for files.
