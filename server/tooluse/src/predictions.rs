@@ -263,11 +263,11 @@ mod tests {
             let row = |key: &str, value: Value| serde_json::json!({"id": p.id, key: value}).to_string();
             let calls = serde_json::to_value(&gold).expect("calls");
             let text = Value::from(format::write(Format::BareJson, &gold));
-            let lines = read_lines(&problems, &format!("{}\n{}\n{}", row("calls", calls), row("text", text), row("calls", Value::Null)));
+            let lines = read_lines(&problems, format!("{}\n{}\n{}", row("calls", calls), row("text", text), row("calls", Value::Null)));
             let judged: Vec<Judged> = lines.into_iter().map(|l| judge(p, &l.expect("good"))).collect();
             assert!(judged[0].correct && judged[0] == judged[1], "{judged:?}");
             assert!(!judged[2].correct && judged[2].outcome == Outcome::BadJson && judged[2].explanation.contains("null"), "{judged:?}");
-            let none = judge(p, &read_lines(&problems, &row("calls", Value::Array(vec![])))[0].clone().expect("good"));
+            let none = judge(p, &read_lines(&problems, row("calls", Value::Array(vec![])))[0].clone().expect("good"));
             assert_eq!(none.correct, gold.is_empty());
         }
     }
@@ -290,7 +290,7 @@ mod tests {
             ("[]".to_owned(), "row", "must be a JSON object"),
             ("{\"id\"".to_owned(), "row", "is no JSON"),
         ] {
-            let lines = read_lines(&problems, &format!("\n{row}\n{{\"id\": \"{id}\", \"calls\": []}}\n"));
+            let lines = read_lines(&problems, format!("\n{row}\n{{\"id\": \"{id}\", \"calls\": []}}\n"));
             assert!(lines.len() == 2 && lines[1].is_ok(), "{row}");
             let BadLine { id: given, counts, refusal } = lines[0].clone().expect_err(&row);
             assert_eq!(counts, given.as_ref() == Some(id), "{row}");
@@ -316,7 +316,7 @@ mod tests {
         let gold = serde_json::json!({"id": id, "calls": matching::canonical(&p)});
         let nan = format!("{{\"id\": \"{id}\", \"calls\": [{{\"name\": \"f\", \"arguments\": {{\"n\":NaN}}}}]}}");
         let string = format!("{{\"id\": \"{id}\", \"calls\": [{{\"name\": \"f\", \"arguments\": \"{{}}\"}}]}}");
-        let lines = read_lines(std::slice::from_ref(&p), &format!("{gold}\n{nan}\n{nan}\n{string}\n{{\"id\": \"nobody\"}}\nx"));
+        let lines = read_lines(std::slice::from_ref(&p), format!("{gold}\n{nan}\n{nan}\n{string}\n{{\"id\": \"nobody\"}}\nx"));
         let judged: Vec<_> = lines.into_iter().map(|line| line.map(|line| judge(&p, &line))).collect();
         let tally = Tally::of(&judged);
         assert_eq!((tally.scored, tally.correct, tally.uncounted, tally.answered), (4, 1, 2, 1));
@@ -351,7 +351,7 @@ mod tests {
                 assert_eq!((bad.id.as_ref(), bad.counts, bad.refusal.field.as_str()), (Some(id), true, "row"), "{row}");
             }
         }
-        let cut = read_lines(&problems, &format!("{{\"id\": \"{id}\", \"text\": \"So"))[0].clone().expect_err("cut off");
+        let cut = read_lines(&problems, format!("{{\"id\": \"{id}\", \"text\": \"So"))[0].clone().expect_err("cut off");
         assert_eq!((cut.id.as_ref(), cut.counts), (Some(id), true));
         // as Python reads it
         let twice = format!("{{\"id\": \"x\", \"calls\": null, \"calls\": [], \"id\": \"{id}\"}}");

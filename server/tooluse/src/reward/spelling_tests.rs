@@ -7,10 +7,13 @@ use super::more_tests::{SIX, composed, problem, score_with, total, write};
 use super::*;
 use crate::{format, matching, outcome, tasks::starter};
 
+/// How a value is written otherwise; `None` if it has no such other way.
+type Way = Box<dyn Fn(&Value) -> Option<Value>>;
+
 /// Gold with every string, or every number, written in another way: case, white space, 5.0 for 5, "5" for 5.
 fn respelt(gold: &[ToolCall]) -> Vec<Vec<ToolCall>> {
     let text = |how: fn(&str) -> String| move |v: &Value| v.as_str().map(|s| json!(how(s)));
-    let ways: [Box<dyn Fn(&Value) -> Option<Value>>; 6] = [
+    let ways: [Way; 6] = [
         Box::new(text(|s| s.to_uppercase())),
         Box::new(text(|s| s.to_lowercase())),
         Box::new(text(|s| format!(" {s}\n"))),
@@ -18,14 +21,14 @@ fn respelt(gold: &[ToolCall]) -> Vec<Vec<ToolCall>> {
         Box::new(|v| v.as_i64().map(|n| json!(n as f64))),
         Box::new(|v| v.is_number().then(|| json!(v.to_string()))),
     ];
-    let written = |how: &dyn Fn(&Value) -> Option<Value>| {
+    let written = |how: &Way| {
         let mut calls = gold.to_vec();
         for value in calls.iter_mut().flat_map(|c| c.arguments.values_mut()) {
             *value = how(value).unwrap_or_else(|| value.clone());
         }
         calls
     };
-    ways.iter().map(|how| written(how)).collect()
+    ways.iter().map(written).collect()
 }
 
 #[test]
