@@ -5,17 +5,17 @@
 
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 /// Pauses between two looks, which take a third of a microsecond with them.
 const PAUSES: usize = 8;
-/// Looks in vain after which a thread takes a nap after each: a tenth of a millisecond. Where the caller has been without a parallel
-/// loop for so long, it has other things to do, or its core, which then others want too.
-const LOOKS: usize = 300;
-/// A nap.
-const NAP: Duration = Duration::from_micros(100);
+/// Looks in vain after which a thread may sleep again: a millisecond. Where the caller has been without a parallel loop for so long, it
+/// has other things to do, or its core, which then others want too.
+const LOOKS: usize = 3000;
 
-/// Runs `f` on the calling thread, of a rayon pool, while the pool's other threads look for its work instead of going to sleep.
+/// Runs `f` on the calling thread while the other threads of its rayon pool look for work instead of going to sleep.
+///
+/// A thread may come to look while it waits for a part of a loop, and that loop's end may be what `f` waits for: it must not look for
+/// as long as `f` runs, only until there is nothing.
 pub fn awake<R>(f: impl FnOnce() -> R) -> R {
     struct Ended<'a>(&'a AtomicBool);
     impl Drop for Ended<'_> {
@@ -29,14 +29,12 @@ pub fn awake<R>(f: impl FnOnce() -> R) -> R {
         scope.spawn_broadcast(|_, thread| {
             let mut in_vain = 0;
             // the caller too finds this among its jobs while it waits for others
-            while caller != Some(thread.index()) && !ended.load(Ordering::Acquire) {
-                match rayon::yield_now() {
-                    Some(rayon::Yield::Executed) => in_vain = 0,
-                    _ if in_vain < LOOKS => {
-                        in_vain += 1;
-                        (0..PAUSES).for_each(|_| spin_loop());
-                    }
-                    _ => std::thread::sleep(NAP),
+            while caller != Some(thread.index()) && in_vain < LOOKS && !ended.load(Ordering::Acquire) {
+                if rayon::yield_now() == Some(rayon::Yield::Executed) {
+                    in_vain = 0;
+                } else {
+                    in_vain += 1;
+                    (0..PAUSES).for_each(|_| spin_loop());
                 }
             }
         });
@@ -58,6 +56,16 @@ mod tests {
             for _ in 0..100 {
                 assert_eq!(pool.install(sum), 999 * 500 * 99 * 50);
             }
+        }
+    }
+
+    /// A thread that begins to look while its own part of a loop is unfinished must come back to it.
+    #[test]
+    fn a_caller_outside_the_pool_is_not_waited_for_by_what_it_waits_for() {
+        let work = |n: u64| (0..500 * (n % 7)).fold(0, |sum, i| std::hint::black_box(sum + i % 2));
+        for i in 0..20_000 {
+            let loops = || (0..1 + i % 3).map(|_| (0..16).into_par_iter().map(work).sum::<u64>()).sum::<u64>();
+            assert_eq!(awake(loops), (1 + i % 3) * 250 * (0..16).map(|n| n % 7).sum::<u64>());
         }
     }
 

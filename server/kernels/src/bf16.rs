@@ -1,12 +1,17 @@
 //! Matrix product against a frozen matrix that is held in bf16 and packed once.
 //!
-//! In: rows of f32. Out: rows of f32. The rows are rounded to bf16, products are summed in f32. On CPUs with AVX512-BF16 a
-//! tile of up to 14 rows and 32 columns stays in registers; elsewhere a portable loop, the safe twin, reads the same packing.
-//! Intel's cores multiply bf16 pairs more slowly than f32, so there the numbers are widened in registers and multiplied in f32: half
-//! the memory traffic of f32 at nearly its speed.
+//! In: rows of f32. Out: rows of f32. The rows are rounded to bf16, products are summed in f32. On CPUs with AMX a tile of up to 32
+//! rows and 32 columns stays in four tile registers, with AVX512-BF16 one of up to 14 rows in vector registers; elsewhere a portable
+//! loop, the safe twin, reads the same packing. Intel's vector units multiply bf16 pairs more slowly than f32, so there, without AMX,
+//! the numbers are widened in registers and multiplied in f32: half the memory traffic of f32 at nearly its speed.
 //! The sum of one element runs over k in one fixed order, whatever the number of rows or threads: a row comes out the same
 //! alone and in a batch.
 #![expect(unsafe_code, reason = "intrinsics and disjoint columns written in parallel; `tile_portable` is the safe twin")]
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod amx;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -16,8 +21,10 @@ use rayon::prelude::*;
 use crate::gemm::Mat;
 use crate::math::wide;
 
-/// Rows of a tile: 14 x 2 accumulators, two registers of B and one of A fill the 32 registers of AVX-512.
+/// Most rows of a tile in vector registers: 14 x 2 accumulators, two registers of B and one of A fill the 32 of AVX-512.
 const ROWS: usize = 14;
+/// Most rows of a tile in tile registers: two above each other.
+const TILE_ROWS: usize = 32;
 /// Columns of a tile, two registers.
 const COLS: usize = 32;
 /// Numbers along k of one cache line.
@@ -42,6 +49,8 @@ struct Wide([f32; LINE]);
 /// How a tile is multiplied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
+    /// In tile registers (AMX-BF16).
+    Tiles,
     /// Pair by pair (AVX512-BF16).
     Pairs,
     /// Widened to f32 in registers (AVX-512).
@@ -50,14 +59,42 @@ enum Way {
     Portable,
 }
 
-/// The fastest way on this CPU.
-fn fastest() -> Way {
-    static WAY: LazyLock<Way> = LazyLock::new(|| match (is_fast(), made_by_intel()) {
-        (true, true) => Way::Widened,
-        (true, false) => Way::Pairs,
-        (false, _) => Way::Portable,
-    });
-    *WAY
+impl Way {
+    /// Every way of this CPU, the fastest first.
+    fn all() -> &'static [Self] {
+        static WAYS: LazyLock<Vec<Way>> = LazyLock::new(|| {
+            let vectors = match (is_fast(), made_by_intel()) {
+                (true, true) => &[Way::Widened, Way::Pairs][..],
+                (true, false) => &[Way::Pairs, Way::Widened],
+                (false, _) => &[],
+            };
+            let tiles = is_fast() && has_tiles();
+            tiles.then_some(Way::Tiles).into_iter().chain(vectors.iter().copied()).chain([Way::Portable]).collect()
+        });
+        &WAYS
+    }
+
+    /// The fastest of this CPU.
+    fn fastest() -> Self {
+        Self::all()[0]
+    }
+
+    /// Most rows of a strip.
+    fn rows(self) -> usize {
+        if self == Self::Tiles { TILE_ROWS } else { ROWS }
+    }
+}
+
+/// Can this CPU multiply in tile registers (AMX-BF16), and does the system let this process do so?
+fn has_tiles() -> bool {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    {
+        amx::is_usable()
+    }
+    #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+    {
+        false
+    }
 }
 
 fn made_by_intel() -> bool {
@@ -155,7 +192,7 @@ impl Packed {
         let mut out: Vec<f32> = Vec::with_capacity(m * self.n); // never cleared: every number is written below
         // SAFETY: there is room; the panels cover all n columns of all m rows, and with `keep` off each is written without being read.
         unsafe {
-            self.fill(m, a, out.as_mut_ptr(), false, alpha, fastest());
+            self.fill(m, a, out.as_mut_ptr(), false, alpha, Way::fastest());
             out.set_len(m * self.n);
         }
         out
@@ -168,23 +205,23 @@ impl Packed {
     pub fn add_product(&self, m: usize, a: &[f32], dst: &mut [f32]) {
         assert!(dst.len() >= m * self.n, "destination {m}x{} does not fit {} numbers", self.n, dst.len());
         // SAFETY: checked above; a slice is initialised.
-        unsafe { self.fill(m, a, dst.as_mut_ptr(), true, 1.0, fastest()) };
+        unsafe { self.fill(m, a, dst.as_mut_ptr(), true, 1.0, Way::fastest()) };
     }
 
     /// `dst[m, n] = keep * dst + alpha * a[m, k] B`.
     ///
     /// # Safety
-    /// `dst` has room for m x n numbers, which are initialised where `keep`; `way` is [`Way::Portable`] where not [`is_fast`].
+    /// `dst` has room for m x n numbers, which are initialised where `keep`; `way` is one of [`Way::all`].
     unsafe fn fill(&self, m: usize, a: &[f32], dst: *mut f32, keep: bool, alpha: f32, way: Way) {
         let (k, n, along) = (self.k, self.n, lines_of(self.k));
         assert!(a.len() >= m * k, "left operand {m}x{k} does not fit {} numbers", a.len());
         if m == 0 || n == 0 {
             return;
         }
-        let strips = strips(m);
+        let strips = strips(m, way.rows());
         let a = match way {
             Way::Widened => Rows::F32(pack_rows(a, k, &strips, Wide([0.0; LINE]), widen_strip)),
-            Way::Pairs | Way::Portable => Rows::Bf16(pack_rows(a, k, &strips, ZERO, pack_strip)),
+            Way::Tiles | Way::Pairs | Way::Portable => Rows::Bf16(pack_rows(a, k, &strips, ZERO, pack_strip)),
         };
         let out = Columns { data: dst, row: n };
         let panel = |p: usize| {
@@ -221,9 +258,9 @@ impl Packed {
     }
 }
 
-/// Rows in even strips of at most [`ROWS`].
-fn strips(m: usize) -> Vec<Range<usize>> {
-    let count = m.div_ceil(ROWS);
+/// Rows in even strips of at most `most`.
+fn strips(m: usize, most: usize) -> Vec<Range<usize>> {
+    let count = m.div_ceil(most);
     let (even, longer) = (m / count.max(1), m % count.max(1));
     let mut start = 0;
     (0..count)
@@ -257,56 +294,66 @@ impl Rows {
     }
 }
 
-/// The rows of `a` [m, k] as lines of [`Rows`]; `pack(lines, a, k, rows)` fills those of a strip.
-fn pack_rows<L: Copy + Send>(a: &[f32], k: usize, strips: &[Range<usize>], zero: L, pack: fn(&mut [L], &[f32], usize, usize)) -> Vec<L> {
+/// The rows of `a` [m, k] as lines of [`Rows`]; `pack(lines, a, k, rows, first)` fills those of a strip's numbers along k from
+/// line `first` on.
+fn pack_rows<L: Copy + Send>(
+    a: &[f32],
+    k: usize,
+    strips: &[Range<usize>],
+    zero: L,
+    pack: fn(&mut [L], &[f32], usize, usize, usize),
+) -> Vec<L> {
     let along = lines_of(k);
     let m = strips.last().map_or(0, |s| s.end);
     let mut packed = vec![zero; m * along];
+    let serial = m * k < SERIAL / 16;
+    // a few strips too are shared among the threads
+    let pieces = if serial { 1 } else { rayon::current_num_threads().div_ceil(strips.len().max(1)) };
+    let piece = along.div_ceil(pieces).max(1);
     let mut rest = packed.as_mut_slice();
-    let mut tasks = Vec::with_capacity(strips.len());
+    let mut tasks = Vec::with_capacity(strips.len() * pieces);
     for strip in strips {
-        let (lines, tail) = rest.split_at_mut(strip.len() * along);
-        tasks.push((lines, &a[strip.start * k..strip.end * k], strip.len()));
-        rest = tail;
+        let a = &a[strip.start * k..strip.end * k];
+        for first in (0..along).step_by(piece) {
+            let (lines, tail) = rest.split_at_mut(strip.len() * piece.min(along - first));
+            tasks.push((lines, a, strip.len(), first));
+            rest = tail;
+        }
     }
-    if m * k < SERIAL / 16 {
-        tasks.into_iter().for_each(|(lines, a, rows)| pack(lines, a, k, rows));
+    if serial {
+        tasks.into_iter().for_each(|(lines, a, rows, first)| pack(lines, a, k, rows, first));
     } else {
-        tasks.into_par_iter().for_each(|(lines, a, rows)| pack(lines, a, k, rows));
+        tasks.into_par_iter().for_each(|(lines, a, rows, first)| pack(lines, a, k, rows, first));
     }
     packed
 }
 
 wide! {
-    fn pack_strip(lines: &mut [Line], a: &[f32], k: usize, rows: usize) -> () {
-        for (r, row) in a.chunks_exact(k).enumerate() {
-            let (whole, rest) = row.as_chunks::<LINE>();
-            for (l, numbers) in whole.iter().enumerate() {
-                let line = &mut lines[l * rows + r].0;
-                for i in 0..LINE {
-                    line[i] = round(numbers[i]);
-                }
-            }
-            for (i, &x) in rest.iter().enumerate() {
-                lines[whole.len() * rows + r].0[i] = round(x);
-            }
-        }
+    fn pack_strip(lines: &mut [Line], a: &[f32], k: usize, rows: usize, first: usize) -> () {
+        pack(lines, a, k, rows, first, |line, i, x| line.0[i] = round(x));
     }
 }
 
 wide! {
-    fn widen_strip(lines: &mut [Wide], a: &[f32], k: usize, rows: usize) -> () {
-        for (r, row) in a.chunks_exact(k).enumerate() {
-            let (whole, rest) = row.as_chunks::<LINE>();
-            for (l, numbers) in whole.iter().enumerate() {
-                let line = &mut lines[l * rows + r].0;
-                for i in 0..LINE {
-                    line[i] = widen(round(numbers[i]));
-                }
+    fn widen_strip(lines: &mut [Wide], a: &[f32], k: usize, rows: usize, first: usize) -> () {
+        pack(lines, a, k, rows, first, |line, i, x| line.0[i] = widen(round(x)));
+    }
+}
+
+/// Puts the numbers of `rows` rows of `a` along k, from line `first` on, into `lines`.
+#[inline(always)]
+fn pack<L>(lines: &mut [L], a: &[f32], k: usize, rows: usize, first: usize, put: impl Fn(&mut L, usize, f32)) {
+    let depth = lines.len() / rows;
+    for (r, row) in a.chunks_exact(k).enumerate() {
+        let (whole, rest) = row[first * LINE..k.min((first + depth) * LINE)].as_chunks::<LINE>();
+        for (l, numbers) in whole.iter().enumerate() {
+            let line = &mut lines[l * rows + r];
+            for i in 0..LINE {
+                put(line, i, numbers[i]);
             }
-            for (i, &x) in rest.iter().enumerate() {
-                lines[whole.len() * rows + r].0[i] = widen(round(x));
-            }
+        }
+        for (i, &x) in rest.iter().enumerate() {
+            put(&mut lines[whole.len() * rows + r], i, x);
         }
     }
 }
@@ -368,6 +415,12 @@ impl Tile<'_> {
                 };
             }
             match (a, way) {
+                #[cfg(target_os = "linux")]
+                (Part::Bf16(a), Way::Tiles) => {
+                    assert!(self.rows <= TILE_ROWS && a.len() * COLS == self.b.len() * self.rows);
+                    // SAFETY: the caller's promises; lengths are as asserted.
+                    return unsafe { amx::tile(self, a, c, row) };
+                }
                 (Part::Bf16(a), Way::Pairs) => {
                     assert_eq!(a.len() * COLS, self.b.len() * self.rows);
                     return rows!(pairs(a): 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
@@ -419,104 +472,6 @@ wide! {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-mod avx512 {
-    use std::arch::x86_64::*;
-
-    use super::{Line, Tile, Wide};
-
-    /// SAFETY: AVX512-BF16; `a` holds depth x M lines, `t.b` depth x 32; M rows of `t.cols` numbers at `c` are writable.
-    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    pub(super) unsafe fn pairs<const M: usize>(t: &Tile, a: &[Line], c: *mut f32, row: usize) {
-        let depth = t.b.len() / super::COLS;
-        let mut sums = [[_mm512_setzero_ps(); 2]; M];
-        let mut a = a.as_ptr().cast::<i32>();
-        let mut b: *const Line = t.b.as_ptr();
-        for line in 0..depth {
-            for pair in 0..16 {
-                t.fetch_after(16 * line + pair);
-                // SAFETY: b walks depth x 32 lines, two a pair; a walks 16 pairs of the M lines of this depth.
-                unsafe {
-                    let b0: __m512bh = std::mem::transmute(_mm512_load_si512(b.cast()));
-                    let b1: __m512bh = std::mem::transmute(_mm512_load_si512(b.add(1).cast()));
-                    for (r, s) in sums.iter_mut().enumerate() {
-                        let x: __m512bh = std::mem::transmute(_mm512_set1_epi32(*a.add(16 * r)));
-                        s[0] = _mm512_dpbf16_ps(s[0], x, b0);
-                        s[1] = _mm512_dpbf16_ps(s[1], x, b1);
-                    }
-                    a = a.add(1);
-                    b = b.add(2);
-                }
-            }
-            // SAFETY: the next depth's lines begin M lines after this one's; one line was walked.
-            a = unsafe { a.add(16 * (M - 1)) };
-        }
-        // SAFETY: the caller's promise.
-        unsafe { put(t, &sums, c, row) };
-    }
-
-    /// SAFETY: AVX-512; `a` holds depth x M lines, `t.b` depth x 32; M rows of `t.cols` numbers at `c` are writable.
-    #[target_feature(enable = "avx512f,avx512bw")]
-    pub(super) unsafe fn widened<const M: usize>(t: &Tile, a: &[Wide], c: *mut f32, row: usize) {
-        let depth = t.b.len() / super::COLS;
-        let mut sums = [[_mm512_setzero_ps(); 2]; M];
-        let mut a = a.as_ptr().cast::<f32>();
-        let mut b: *const Line = t.b.as_ptr();
-        let high = _mm512_set1_epi32(0xffff_0000_u32 as i32);
-        for line in 0..depth {
-            for pair in 0..16 {
-                t.fetch_after(16 * line + pair);
-                // SAFETY: b walks depth x 32 lines, two a pair; a walks 16 pairs of the M lines of this depth.
-                unsafe {
-                    let pairs = [_mm512_load_si512(b.cast()), _mm512_load_si512(b.add(1).cast())];
-                    let first = pairs.map(|p| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(p)));
-                    for (r, s) in sums.iter_mut().enumerate() {
-                        let x = _mm512_set1_ps(*a.add(32 * r));
-                        s[0] = _mm512_fmadd_ps(x, first[0], s[0]);
-                        s[1] = _mm512_fmadd_ps(x, first[1], s[1]);
-                    }
-                    let second = pairs.map(|p| _mm512_castsi512_ps(_mm512_and_si512(p, high)));
-                    for (r, s) in sums.iter_mut().enumerate() {
-                        let x = _mm512_set1_ps(*a.add(32 * r + 1));
-                        s[0] = _mm512_fmadd_ps(x, second[0], s[0]);
-                        s[1] = _mm512_fmadd_ps(x, second[1], s[1]);
-                    }
-                    a = a.add(2);
-                    b = b.add(2);
-                }
-            }
-            // SAFETY: as above.
-            a = unsafe { a.add(32 * (M - 1)) };
-        }
-        // SAFETY: the caller's promise.
-        unsafe { put(t, &sums, c, row) };
-    }
-
-    /// Stores a tile's sums.
-    ///
-    /// SAFETY: AVX-512; M rows of `t.cols` numbers at `c` are writable.
-    #[target_feature(enable = "avx512f")]
-    #[inline]
-    unsafe fn put<const M: usize>(t: &Tile, sums: &[[__m512; 2]; M], c: *mut f32, row: usize) {
-        let alpha = _mm512_set1_ps(t.alpha);
-        for (r, s) in sums.iter().enumerate() {
-            for (half, &s) in s.iter().enumerate() {
-                let cols = t.cols.saturating_sub(16 * half).min(16);
-                if cols == 0 {
-                    continue;
-                }
-                let mask = ((1u32 << cols) - 1) as __mmask16;
-                // SAFETY: the mask keeps to the row's `cols` numbers.
-                unsafe {
-                    let out = c.add(r * row + 16 * half);
-                    let old = if t.keep { _mm512_maskz_loadu_ps(mask, out) } else { _mm512_setzero_ps() };
-                    _mm512_mask_storeu_ps(out, mask, _mm512_fmadd_ps(alpha, s, old));
-                }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -534,9 +489,11 @@ mod tests {
     #[test]
     fn strips_are_even_and_cover_all_rows() {
         for m in 1..100 {
-            let strips = strips(m);
-            assert!(strips.iter().all(|s| (1..=ROWS).contains(&s.len())), "{m}: {strips:?}");
-            assert_eq!(strips.iter().map(ExactSizeIterator::len).sum::<usize>(), m);
+            for most in [ROWS, TILE_ROWS] {
+                let strips = strips(m, most);
+                assert!(strips.iter().all(|s| (1..=most).contains(&s.len())), "{m}: {strips:?}");
+                assert_eq!(strips.iter().map(ExactSizeIterator::len).sum::<usize>(), m);
+            }
         }
     }
 
@@ -552,19 +509,19 @@ mod tests {
             let transposed: Vec<f32> = (0..n * k).map(|i| b[(i % k) * n + i / k]).collect();
             let (packed, from_t) = (Packed::new(Mat::rows(&b, n), k, n), Packed::new(Mat::rows(&transposed, k).t(), k, n));
             for (keep, alpha) in [(false, 1.0), (true, 0.5)] {
-                let ways = if is_fast() { vec![Way::Portable, Way::Pairs, Way::Widened] } else { vec![Way::Portable] };
+                let ways = Way::all();
                 let mut got = vec![start.clone(); ways.len()];
                 // SAFETY: each has m x n numbers
-                got.iter_mut().zip(&ways).for_each(|(got, way)| unsafe { packed.fill(m, &a, got.as_mut_ptr(), keep, alpha, *way) });
+                got.iter_mut().zip(ways).for_each(|(got, way)| unsafe { packed.fill(m, &a, got.as_mut_ptr(), keep, alpha, *way) });
                 let mut other = start.clone();
                 // SAFETY: as above
                 unsafe { from_t.fill(m, &a, other.as_mut_ptr(), keep, alpha, Way::Portable) };
-                assert_eq!(got[0], other);
+                assert_eq!(got[ways.len() - 1], other);
                 for i in 0..m * n {
                     let dot: f64 =
                         (0..k).map(|x| f64::from(widen(round(a[i / n * k + x]))) * f64::from(widen(round(b[x * n + i % n])))).sum();
                     let want = f64::from(if keep { start[i] } else { 0.0 }) + f64::from(alpha) * dot;
-                    for (got, way) in got.iter().zip(&ways) {
+                    for (got, way) in got.iter().zip(ways) {
                         let got = got[i];
                         assert!(
                             (f64::from(got) - want).abs() < 1e-5 * (k as f64).sqrt().max(4.0),

@@ -5,8 +5,8 @@
 
 use candle_core::{DType, Device, Tensor};
 use whetstone_kernels::{
-    Frozen, Lora, LoraPart, Onto, RopeTable, Span, attention, attention_backward, join_rope_backward, lora_linear, lora_linear_backward,
-    rms_norm, rms_norm_backward, split_rope, swiglu, swiglu_backward,
+    Frozen, Lora, LoraPart, Onto, RopeTable, Span, attention, attention_backward, awake, join_rope_backward, lora_linear,
+    lora_linear_backward, rms_norm, rms_norm_backward, split_rope, swiglu, swiglu_backward,
 };
 
 use crate::adapter::Adapter;
@@ -205,7 +205,7 @@ impl Transformer {
         let mut x = self.embed_rows(&packed.ids)?;
         let (mut kept, mut keys) = (Vec::with_capacity(self.blocks.len()), Vec::new());
         for (i, (block, parts)) in self.blocks.iter().zip(&adapted.0).enumerate() {
-            let (y, saved) = self.block(block, parts, &x, &packed.positions, &spans, &Context::of(above, i))?;
+            let (y, saved) = awake(|| self.block(block, parts, &x, &packed.positions, &spans, &Context::of(above, i)))?;
             if above.is_none() {
                 keys.push((saved.k.clone(), saved.v.clone()));
             }
@@ -221,7 +221,7 @@ impl Transformer {
         let spans = packed.spans();
         let mut x = self.embed_rows(&packed.ids)?;
         for (block, parts) in self.blocks.iter().zip(&self.adapt(adapter)?.0) {
-            x = self.block(block, parts, &x, &packed.positions, &spans, &Context::Alone)?.0;
+            x = awake(|| self.block(block, parts, &x, &packed.positions, &spans, &Context::Alone))?.0;
         }
         Ok(x)
     }
@@ -311,11 +311,14 @@ impl Transformer {
             let context = Context::of(above, i);
             let saved = match pass.kept.pop() {
                 Some(Kept::All(saved)) => saved,
-                Some(Kept::Input(x)) => Box::new(self.block(block, &pass.adapted.0[i], &x, &pass.positions, &pass.spans, &context)?.1),
+                Some(Kept::Input(x)) => {
+                    Box::new(awake(|| self.block(block, &pass.adapted.0[i], &x, &pass.positions, &pass.spans, &context))?.1)
+                }
                 None => return Err(ModelError::Generation("the pass holds fewer blocks than the model".into())),
             };
             let below = below.map(|all| &all[i]);
-            let found = self.block_backward(block, &pass.adapted.0[i], &dy, &saved, &pass.positions, &pass.spans, below, i > 0)?;
+            let back = || self.block_backward(block, &pass.adapted.0[i], &dy, &saved, &pass.positions, &pass.spans, below, i > 0);
+            let found = awake(back)?;
             gradients.push(found.adapter);
             upward.extend(found.above);
             match found.dx {

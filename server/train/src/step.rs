@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use candle_core::Tensor;
-use whetstone_kernels::{HeadRow, awake, head, head_backward};
+use whetstone_kernels::{HeadRow, head, head_backward};
 use whetstone_model::adapter::Adapter;
 use whetstone_model::packed::Packed;
 use whetstone_model::transformer::{KeyGradients, Transformer};
@@ -53,78 +53,76 @@ pub fn gradients(
     micro_batch: usize,
     mut coefficients: impl FnMut(&[Scored]) -> Vec<f64>,
 ) -> Result<Gradients> {
-    awake(|| {
-        let mut sum = Gradients::default();
-        let shared = shared_words(branches);
-        let micro_batches = micro_batches(branches, micro_batch).into_iter();
-        let batches: Vec<_> = micro_batches
-            .map(|(branches, first)| (branches, first, Batch::new(branches, first, shared)))
-            .filter(|(_, _, batch)| !batch.rows.is_empty())
-            .collect();
-        if batches.is_empty() {
-            return Ok(sum);
+    let mut sum = Gradients::default();
+    let shared = shared_words(branches);
+    let micro_batches = micro_batches(branches, micro_batch).into_iter();
+    let batches: Vec<_> = micro_batches
+        .map(|(branches, first)| (branches, first, Batch::new(branches, first, shared)))
+        .filter(|(_, _, batch)| !batch.rows.is_empty())
+        .collect();
+    if batches.is_empty() {
+        return Ok(sum);
+    }
+    let clock = Instant::now();
+    let above = match branches.first() {
+        Some(branch) if shared > 0 => {
+            let mut packed = Packed::default();
+            packed.push(None, &branch.prompt[..shared]);
+            sum.pairs += packed.pairs();
+            Some(model.forward(Some(adapter), &packed, None)?)
         }
+        _ => None,
+    };
+    let mut upward = KeyGradients::new();
+    sum.tokens += shared;
+    sum.seconds[0] += clock.elapsed().as_secs_f64();
+    for (branches, first, batch) in batches {
         let clock = Instant::now();
-        let above = match branches.first() {
-            Some(branch) if shared > 0 => {
-                let mut packed = Packed::default();
-                packed.push(None, &branch.prompt[..shared]);
-                sum.pairs += packed.pairs();
-                Some(model.forward(Some(adapter), &packed, None)?)
-            }
-            _ => None,
+        let reference = match reference {
+            true => Some(logprobs(model, None, &Batch::new(branches, first, 0), temperature)?), // the same rows
+            false => None,
         };
-        let mut upward = KeyGradients::new();
-        sum.tokens += shared;
+        let pass = model.forward(Some(adapter), &batch.packed, above.as_ref())?;
+        sum.tokens += batch.packed.ids.len();
+        sum.scored += batch.scored.len();
+        sum.pairs += batch.packed.pairs();
         sum.seconds[0] += clock.elapsed().as_secs_f64();
-        for (branches, first, batch) in batches {
-            let clock = Instant::now();
-            let reference = match reference {
-                true => Some(logprobs(model, None, &Batch::new(branches, first, 0), temperature)?), // the same rows
-                false => None,
+        let clock = Instant::now();
+        let (at, targets) = gather(&batch, model.device())?;
+        let mut rows_of = vec![Vec::new(); batch.scored.len()];
+        batch.rows.iter().enumerate().for_each(|(i, row)| rows_of[row.scored].push(i));
+        let hidden = pass.hidden.index_select(&at, 0)?; // [rows, E]
+        let normed = model.final_norm(&hidden)?;
+        let (_, d_normed) = head_backward(&normed, model.head(), &targets, temperature, |from, found| {
+            let of = |i: &usize| Scored {
+                row: batch.rows[*i],
+                policy: found[batch.rows[*i].scored - from],
+                reference: reference.as_ref().map(|r| r[*i].logprob),
             };
-            let pass = model.forward(Some(adapter), &batch.packed, above.as_ref())?;
-            sum.tokens += batch.packed.ids.len();
-            sum.scored += batch.scored.len();
-            sum.pairs += batch.packed.pairs();
-            sum.seconds[0] += clock.elapsed().as_secs_f64();
-            let clock = Instant::now();
-            let (at, targets) = gather(&batch, model.device())?;
-            let mut rows_of = vec![Vec::new(); batch.scored.len()];
-            batch.rows.iter().enumerate().for_each(|(i, row)| rows_of[row.scored].push(i));
-            let hidden = pass.hidden.index_select(&at, 0)?; // [rows, E]
-            let normed = model.final_norm(&hidden)?;
-            let (_, d_normed) = head_backward(&normed, model.head(), &targets, temperature, |from, found| {
-                let of = |i: &usize| Scored {
-                    row: batch.rows[*i],
-                    policy: found[batch.rows[*i].scored - from],
-                    reference: reference.as_ref().map(|r| r[*i].logprob),
-                };
-                let rows: Vec<usize> = rows_of[from..from + found.len()].concat();
-                let mut sums = vec![0.0; found.len()];
-                for (i, coefficient) in rows.iter().zip(coefficients(&rows.iter().map(of).collect::<Vec<_>>())) {
-                    sums[batch.rows[*i].scored - from] += coefficient;
-                }
-                sums
-            })?;
-            let d_rows = model.final_norm_backward(&d_normed, &hidden)?;
-            let d_hidden = pass.hidden.zeros_like()?.index_add(&at, &d_rows, 0)?;
-            let (found, up) = model.backward(pass, &d_hidden, above.as_ref(), None)?;
-            accumulate(&mut sum.tensors, flatten(&found)?);
-            upward = match upward.is_empty() {
-                true => up,
-                false => upward.iter().zip(&up).map(|((k, v), (dk, dv))| Ok(((k + dk)?, (v + dv)?))).collect::<Result<_>>()?,
-            };
-            sum.seconds[1] += clock.elapsed().as_secs_f64();
-        }
-        if let Some(above) = above {
-            let clock = Instant::now();
-            let nothing = above.hidden.zeros_like()?;
-            accumulate(&mut sum.tensors, flatten(&model.backward(above, &nothing, None, Some(&upward))?.0)?);
-            sum.seconds[1] += clock.elapsed().as_secs_f64();
-        }
-        Ok(sum)
-    })
+            let rows: Vec<usize> = rows_of[from..from + found.len()].concat();
+            let mut sums = vec![0.0; found.len()];
+            for (i, coefficient) in rows.iter().zip(coefficients(&rows.iter().map(of).collect::<Vec<_>>())) {
+                sums[batch.rows[*i].scored - from] += coefficient;
+            }
+            sums
+        })?;
+        let d_rows = model.final_norm_backward(&d_normed, &hidden)?;
+        let d_hidden = pass.hidden.zeros_like()?.index_add(&at, &d_rows, 0)?;
+        let (found, up) = model.backward(pass, &d_hidden, above.as_ref(), None)?;
+        accumulate(&mut sum.tensors, flatten(&found)?);
+        upward = match upward.is_empty() {
+            true => up,
+            false => upward.iter().zip(&up).map(|((k, v), (dk, dv))| Ok(((k + dk)?, (v + dv)?))).collect::<Result<_>>()?,
+        };
+        sum.seconds[1] += clock.elapsed().as_secs_f64();
+    }
+    if let Some(above) = above {
+        let clock = Instant::now();
+        let nothing = above.hidden.zeros_like()?;
+        accumulate(&mut sum.tensors, flatten(&model.backward(above, &nothing, None, Some(&upward))?.0)?);
+        sum.seconds[1] += clock.elapsed().as_secs_f64();
+    }
+    Ok(sum)
 }
 
 /// Logprob and entropy of each of the batch's rows, of which no part is above; adapter none = the reference.

@@ -1,0 +1,106 @@
+//! Tiles in the vector registers of AVX-512.
+
+use std::arch::x86_64::*;
+
+use super::{COLS, Line, Tile, Wide};
+
+/// SAFETY: AVX512-BF16; `a` holds depth x M lines, `t.b` depth x 32; M rows of `t.cols` numbers at `c` are writable.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+pub(super) unsafe fn pairs<const M: usize>(t: &Tile, a: &[Line], c: *mut f32, row: usize) {
+    let depth = t.b.len() / COLS;
+    let mut sums = [[_mm512_setzero_ps(); 2]; M];
+    let mut a = a.as_ptr().cast::<i32>();
+    let mut b: *const Line = t.b.as_ptr();
+    for line in 0..depth {
+        for pair in 0..16 {
+            t.fetch_after(16 * line + pair);
+            // SAFETY: b walks depth x 32 lines, two a pair; a walks 16 pairs of the M lines of this depth.
+            unsafe {
+                let b0: __m512bh = std::mem::transmute(_mm512_load_si512(b.cast()));
+                let b1: __m512bh = std::mem::transmute(_mm512_load_si512(b.add(1).cast()));
+                for (r, s) in sums.iter_mut().enumerate() {
+                    let x: __m512bh = std::mem::transmute(_mm512_set1_epi32(*a.add(16 * r)));
+                    s[0] = _mm512_dpbf16_ps(s[0], x, b0);
+                    s[1] = _mm512_dpbf16_ps(s[1], x, b1);
+                }
+                a = a.add(1);
+                b = b.add(2);
+            }
+        }
+        // SAFETY: the next depth's lines begin M lines after this one's; one line was walked.
+        a = unsafe { a.add(16 * (M - 1)) };
+    }
+    // SAFETY: the caller's promise.
+    unsafe { put(t, &sums, c, row) };
+}
+
+/// SAFETY: AVX-512; `a` holds depth x M lines, `t.b` depth x 32; M rows of `t.cols` numbers at `c` are writable.
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(super) unsafe fn widened<const M: usize>(t: &Tile, a: &[Wide], c: *mut f32, row: usize) {
+    let depth = t.b.len() / COLS;
+    let mut sums = [[_mm512_setzero_ps(); 2]; M];
+    let mut a = a.as_ptr().cast::<f32>();
+    let mut b: *const Line = t.b.as_ptr();
+    let high = _mm512_set1_epi32(0xffff_0000_u32 as i32);
+    for line in 0..depth {
+        for pair in 0..16 {
+            t.fetch_after(16 * line + pair);
+            // SAFETY: b walks depth x 32 lines, two a pair; a walks 16 pairs of the M lines of this depth.
+            unsafe {
+                let pairs = [_mm512_load_si512(b.cast()), _mm512_load_si512(b.add(1).cast())];
+                let first = pairs.map(|p| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(p)));
+                for (r, s) in sums.iter_mut().enumerate() {
+                    let x = _mm512_set1_ps(*a.add(32 * r));
+                    s[0] = _mm512_fmadd_ps(x, first[0], s[0]);
+                    s[1] = _mm512_fmadd_ps(x, first[1], s[1]);
+                }
+                let second = pairs.map(|p| _mm512_castsi512_ps(_mm512_and_si512(p, high)));
+                for (r, s) in sums.iter_mut().enumerate() {
+                    let x = _mm512_set1_ps(*a.add(32 * r + 1));
+                    s[0] = _mm512_fmadd_ps(x, second[0], s[0]);
+                    s[1] = _mm512_fmadd_ps(x, second[1], s[1]);
+                }
+                a = a.add(2);
+                b = b.add(2);
+            }
+        }
+        // SAFETY: as above.
+        a = unsafe { a.add(32 * (M - 1)) };
+    }
+    // SAFETY: the caller's promise.
+    unsafe { put(t, &sums, c, row) };
+}
+
+/// Stores a tile's sums.
+///
+/// SAFETY: AVX-512; M rows of `t.cols` numbers at `c` are writable.
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn put<const M: usize>(t: &Tile, sums: &[[__m512; 2]; M], c: *mut f32, row: usize) {
+    for (r, s) in sums.iter().enumerate() {
+        // SAFETY: the caller's promise.
+        unsafe { put_row(t, *s, c.add(r * row)) };
+    }
+}
+
+/// Stores a row of a tile's sums.
+///
+/// SAFETY: AVX-512; `t.cols` numbers at `out` are writable.
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub(super) unsafe fn put_row(t: &Tile, sums: [__m512; 2], out: *mut f32) {
+    let alpha = _mm512_set1_ps(t.alpha);
+    for (half, s) in sums.into_iter().enumerate() {
+        let cols = t.cols.saturating_sub(16 * half).min(16);
+        if cols == 0 {
+            continue;
+        }
+        let mask = ((1u32 << cols) - 1) as __mmask16;
+        // SAFETY: the mask keeps to the row's `cols` numbers.
+        unsafe {
+            let out = out.add(16 * half);
+            let old = if t.keep { _mm512_maskz_loadu_ps(mask, out) } else { _mm512_setzero_ps() };
+            _mm512_mask_storeu_ps(out, mask, _mm512_fmadd_ps(alpha, s, old));
+        }
+    }
+}
