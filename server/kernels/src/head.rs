@@ -6,7 +6,7 @@ use candle_core::{DType, Result, Tensor};
 use rayon::prelude::*;
 
 use crate::frozen::Frozen;
-use crate::math::{exp, max_of, sum_by, sums_by, wide};
+use crate::math::{exp, max_of, sums_by, wide};
 use crate::view::{View, tensor};
 
 /// Rows of one chunk: 128 x 49,152 logits are 25 MB.
@@ -136,26 +136,48 @@ wide! {
 
 /// Logprob and entropy of one row of logits that were already divided by the temperature.
 fn stats(row: &[f32], target: u32) -> Stats {
-    let (lse, entropy) = row_stats(row);
-    Stats { row: HeadRow { logprob: row[target as usize] - lse, entropy }, lse }
+    let stats = row_stats(row);
+    Stats { row: HeadRow { logprob: row[target as usize] - stats.lse(), entropy: stats.entropy }, lse: stats.lse() }
 }
 
-wide! {
-    /// (log of the sum of exponentials, entropy) of a row of logits, with the arithmetic of [`head`]: what a sampler records.
-    pub fn row_stats(row: &[f32]) -> (f32, f32) {
-        let max = max_of(row);
-        let [sum, weighted] = sums_by(row.len(), |i| {
-            let (x, e) = (row[i] - max, exp(row[i] - max));
-            [e, e * x.max(-1e30)] // 0 * -inf is not a number
-        });
-        (max + sum.ln(), sum.ln() - weighted / sum)
+/// Tokens whose mass is summed at once.
+pub const BLOCK: usize = 512;
+
+/// A row of logits [V] in sum.
+#[derive(Clone, Debug)]
+pub struct RowStats {
+    /// The largest logit.
+    pub max: f32,
+    /// Sums of the exponentials of logits less the largest, one for every [`BLOCK`] tokens.
+    pub masses: Vec<f32>,
+    /// The sum of all of them.
+    pub sum: f32,
+    /// Entropy of the distribution, nat.
+    pub entropy: f32,
+}
+
+impl RowStats {
+    /// Log of the sum of the logits' exponentials.
+    pub fn lse(&self) -> f32 {
+        self.max + self.sum.ln()
     }
 }
 
 wide! {
-    /// Sum of the probabilities of some tokens of a row whose log-sum-exp is `lse`.
-    pub fn mass(part: &[f32], lse: f32) -> f32 {
-        sum_by(part.len(), |i| exp(part[i] - lse))
+    /// What a sampler wants to know of a row of logits, with the arithmetic of [`head`].
+    pub fn row_stats(row: &[f32]) -> RowStats {
+        let max = max_of(row);
+        let (mut masses, mut sum, mut weighted) = (Vec::with_capacity(row.len().div_ceil(BLOCK)), 0.0, 0.0);
+        for block in row.chunks(BLOCK) {
+            let [mass, more] = sums_by(block.len(), |i| {
+                let (x, e) = (block[i] - max, exp(block[i] - max));
+                [e, e * x.max(-1e30)] // 0 * -inf is not a number
+            });
+            masses.push(mass);
+            sum += mass;
+            weighted += more;
+        }
+        RowStats { max, masses, sum, entropy: sum.ln() - weighted / sum }
     }
 }
 
@@ -220,7 +242,7 @@ mod tests {
     fn extreme_logits_give_finite_numbers() {
         let mut row = vec![-1e30f32; 100];
         row[3] = 1e4;
-        let (lse, entropy) = row_stats(&row);
-        assert!((lse - 1e4).abs() < 1e-2 && entropy.abs() < 1e-3, "{lse} {entropy}");
+        let stats = row_stats(&row);
+        assert!((stats.lse() - 1e4).abs() < 1e-2 && stats.entropy.abs() < 1e-3, "{stats:?}");
     }
 }

@@ -9,7 +9,7 @@
 use candle_core::{Result, Tensor};
 
 use crate::frozen::Frozen;
-use crate::skinny::{self, Cols, Lanes};
+use crate::skinny::{self, Cols, Expansion, Lanes};
 use crate::view::{View, tensor};
 
 /// The adapter of one logical linear.
@@ -87,15 +87,13 @@ pub fn lora_linear(x: &Tensor, w: &Frozen, onto: Onto, lora: &Lora) -> Result<(T
             y
         }
     };
-    let width = lora.width();
-    let u = skinny::project(Cols::all(xv.slice(), e), t, &lora.a, 1.0);
-    let mut first = 0;
-    for (part, b) in lora.parts.iter().zip(&lora.b) {
-        let (fi, r) = part.b.dims2()?;
-        skinny::expand(Cols { data: &u, row: width, first, n: r }, t, b, fi, &mut y, f, part.start);
-        first += r;
+    let mut expansions = Vec::with_capacity(lora.parts.len());
+    for (part, w) in lora.parts.iter().zip(&lora.b) {
+        let (n, r) = part.b.dims2()?;
+        expansions.push(Expansion { w, r, n, first: part.start });
     }
-    Ok((tensor(y, (t, f), x)?, tensor(u, (t, width), x)?))
+    let u = skinny::project_and_expand(Cols::all(xv.slice(), e), t, &lora.a, 1.0, &expansions, &mut y, f);
+    Ok((tensor(y, (t, f), x)?, tensor(u, (t, lora.width()), x)?))
 }
 
 /// (dx [T, E] or none when `want_dx` is false, (dA, dB) of each part) of g = dy [T, F].
@@ -125,10 +123,12 @@ pub fn lora_linear_backward(
         let (r, fi) = (part.a.dim(0)?, part.b.dim(0)?);
         let (a, b) = (fast(&part.a)?, fast(&part.b)?);
         let gi = Cols { data: gs, row: f, first: part.start, n: fi };
-        let v = skinny::project(gi, t, &Lanes::new(b.slice(), fi, r), s); // s g_i B
-        if let Some(dx) = &mut dx {
-            skinny::expand(Cols::all(&v, r), t, a.slice(), e, dx, e, 0);
-        }
+        let lanes = Lanes::new(b.slice(), fi, r);
+        // s g_i B, and that times A
+        let v = match &mut dx {
+            Some(dx) => skinny::project_and_expand(gi, t, &lanes, s, &[Expansion { w: a.slice(), r, n: e, first: 0 }], dx, e),
+            None => skinny::project(gi, t, &lanes, s),
+        };
         let da = skinny::transposed(&skinny::outer(Cols::all(xs, e), t, &v, r), e, r);
         let mine: Vec<f32> = us.chunks_exact(width).flat_map(|u| &u[first..first + r]).map(|u| u * s).collect();
         let db = skinny::outer(gi, t, &mine, r);

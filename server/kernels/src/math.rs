@@ -1,4 +1,5 @@
 //! Vectorisable scalar functions and the loop that runs them with the widest instructions the CPU has.
+#![expect(unsafe_code, reason = "a hint to the CPU, which is nothing elsewhere")]
 
 /// Defines a function that runs compiled for the best instruction set found at run time (AVX-512, AVX2, baseline).
 ///
@@ -116,6 +117,20 @@ fn total(mut lanes: [f32; 16]) -> f32 {
         half /= 2;
     }
     lanes[0]
+}
+
+/// Asks for the numbers of `x` from `from` on, `n` of them, which are needed soon; nothing happens where there are none.
+#[inline(always)]
+pub(crate) fn prefetch(x: &[f32], from: usize, n: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(x) = x.get(from..from + n) {
+        for line in x.chunks(16) {
+            // SAFETY: a hint reads nothing.
+            unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(line.as_ptr().cast()) };
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (x, from, n);
 }
 
 /// Largest number of a row; -inf for an empty one.

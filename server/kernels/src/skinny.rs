@@ -82,33 +82,74 @@ pub(crate) fn transposed(w: &[f32], n: usize, m: usize) -> Vec<f32> {
 
 /// scale * x w [T, R] of x [T, k] and w [k, R].
 pub(crate) fn project(x: Cols, t: usize, w: &Lanes, scale: f32) -> Vec<f32> {
+    project_and_expand(x, t, w, scale, &[], &mut [], 0)
+}
+
+/// What [`project_and_expand`] adds to some columns.
+pub(crate) struct Expansion<'a> {
+    /// w [r, n].
+    pub(crate) w: &'a [f32],
+    /// Columns of the projection that it reads, after those of the expansions before it.
+    pub(crate) r: usize,
+    /// Columns that it adds to.
+    pub(crate) n: usize,
+    /// The first of them.
+    pub(crate) first: usize,
+}
+
+/// u = scale * x w [T, R] of x [T, k] and w [k, R]; every one of `expansions` adds its columns of u times its matrix to y [T, row].
+/// Rows go their way alone, so that both are one loop.
+pub(crate) fn project_and_expand(
+    x: Cols,
+    t: usize,
+    w: &Lanes,
+    scale: f32,
+    expansions: &[Expansion],
+    y: &mut [f32],
+    row: usize,
+) -> Vec<f32> {
     let (r, share) = (w.r, task_rows(t, ROWS));
-    let mut out = vec![0f32; t * r];
-    let task = |(i, out): (usize, &mut [f32])| {
-        for (j, out) in out.chunks_mut(ROWS * r).enumerate() {
-            let first = i * share + j * ROWS;
-            let rows = out.len() / r;
-            let mut x_rows: [&[f32]; ROWS] = [&[]; ROWS];
-            for (at, row) in x_rows.iter_mut().enumerate() {
-                *row = x.at(first + at.min(rows - 1)); // a short block repeats its last row
-            }
-            for (block, w) in w.blocks.iter().enumerate() {
-                let sums = Arch::new().dispatch(Project { x: x_rows, w });
-                let width = LANES.min(r - block * LANES);
-                for (out, sums) in out.chunks_exact_mut(r).zip(&sums) {
-                    for (out, sum) in out[block * LANES..][..width].iter_mut().zip(sums) {
-                        *out = scale * sum;
-                    }
+    let mut u = vec![0f32; t * r];
+    if u.is_empty() {
+        return u;
+    }
+    let task = |first: usize, u: &mut [f32], y: &mut [f32]| {
+        project_rows(x, first, w, scale, u);
+        let mut at = 0;
+        for e in expansions {
+            expand_rows(Cols { data: u, row: r, first: at, n: e.r }, e, y, row);
+            at += e.r;
+        }
+    };
+    if t * (x.n * r + expansions.iter().map(|e| e.n * e.r).sum::<usize>()) < SERIAL {
+        task(0, &mut u, y);
+    } else if expansions.is_empty() {
+        u.par_chunks_mut(share * r).enumerate().for_each(|(i, u)| task(i * share, u, &mut []));
+    } else {
+        let rows = u.par_chunks_mut(share * r).zip(y[..t * row].par_chunks_mut(share * row));
+        rows.enumerate().for_each(|(i, (u, y))| task(i * share, u, y));
+    }
+    u
+}
+
+/// Rows of [`project`] from row `first` of x on, as many as `out` [rows, R] has.
+fn project_rows(x: Cols, first: usize, w: &Lanes, scale: f32, out: &mut [f32]) {
+    for (j, out) in out.chunks_mut(ROWS * w.r).enumerate() {
+        let rows = out.len() / w.r;
+        let mut x_rows: [&[f32]; ROWS] = [&[]; ROWS];
+        for (at, row) in x_rows.iter_mut().enumerate() {
+            *row = x.at(first + j * ROWS + at.min(rows - 1)); // a short block repeats its last row
+        }
+        for (block, lanes) in w.blocks.iter().enumerate() {
+            let sums = Arch::new().dispatch(Project { x: x_rows, w: lanes });
+            let width = LANES.min(w.r - block * LANES);
+            for (out, sums) in out.chunks_exact_mut(w.r).zip(&sums) {
+                for (out, sum) in out[block * LANES..][..width].iter_mut().zip(sums) {
+                    *out = scale * sum;
                 }
             }
         }
-    };
-    if t * x.n * r < SERIAL {
-        out.chunks_mut((share * r).max(1)).enumerate().for_each(task);
-    } else {
-        out.par_chunks_mut((share * r).max(1)).enumerate().for_each(task);
     }
-    out
 }
 
 /// Sums of 8 rows of x against one block of w.
@@ -141,26 +182,18 @@ impl WithSimd for Project<'_> {
     }
 }
 
-/// Adds u w to the columns `first..first + n` of y [T, row]: u [T, R], w [R, n].
-pub(crate) fn expand(u: Cols, t: usize, w: &[f32], n: usize, y: &mut [f32], row: usize, first: usize) {
-    let share = task_rows(t, TILE);
-    let task = |(i, y): (usize, &mut [f32])| {
-        for (j, y) in y.chunks_mut(TILE * row).enumerate() {
-            let at = i * share + j * TILE;
-            if y.len() == TILE * row {
-                Arch::new().dispatch(Expand { u: std::array::from_fn::<_, TILE, _>(|r| u.at(at + r)), w, n, y, row, first });
-            } else {
-                for (r, y) in y.chunks_mut(row).enumerate() {
-                    Arch::new().dispatch(Expand { u: [u.at(at + r)], w, n, y, row, first });
-                }
+/// Adds u w to columns of y [rows, row]: u [rows, R], w [R, n].
+fn expand_rows(u: Cols, e: &Expansion, y: &mut [f32], row: usize) {
+    let &Expansion { w, n, first, .. } = e;
+    for (j, y) in y.chunks_mut(TILE * row).enumerate() {
+        let at = j * TILE;
+        if y.len() == TILE * row {
+            Arch::new().dispatch(Expand { u: std::array::from_fn::<_, TILE, _>(|r| u.at(at + r)), w, n, y, row, first });
+        } else {
+            for (r, y) in y.chunks_mut(row).enumerate() {
+                Arch::new().dispatch(Expand { u: [u.at(at + r)], w, n, y, row, first });
             }
         }
-    };
-    let y = &mut y[..t * row];
-    if t * n * u.n < SERIAL {
-        y.chunks_mut((share * row).max(1)).enumerate().for_each(task);
-    } else {
-        y.par_chunks_mut((share * row).max(1)).enumerate().for_each(task);
     }
 }
 
@@ -297,14 +330,20 @@ mod tests {
             for (i, got) in got.iter().enumerate() {
                 close(*got, (0..t).map(|t| at(t, i / r) * f64::from(u[t * r + i % r])).sum::<f64>());
             }
-            let wt = transposed(&w, k, r); // [r, k]
+            // two expansions to columns of one y, each of some columns of u = 0.5 x w
+            let (split, k) = (r / 2, k / 2);
+            let [wt, more] = [split, r - split].map(|r| transposed(&w[..k * r], k, r)); // [r, k]
+            let expansion = |w, r, first| Expansion { w, r, n: k, first };
             let mut y = start.clone();
-            expand(Cols::all(&u, r), t, &wt, k, &mut y, row, first);
+            let expansions = [expansion(&wt, split, first), expansion(&more, r - split, first + k)];
+            let u = project_and_expand(cols, t, &Lanes::new(&w, cols.n, r), 0.5, &expansions, &mut y, row);
+            assert_eq!(u, project(cols, t, &Lanes::new(&w, cols.n, r), 0.5));
             for (i, y) in y.iter().enumerate() {
-                let (t, j) = (i / row, i % row);
-                let low: f64 = match j.checked_sub(first).filter(|j| *j < k) {
-                    Some(j) => (0..r).map(|x| f64::from(u[t * r + x]) * f64::from(wt[x * k + j])).sum(),
-                    None => 0.0,
+                let (u, j) = (&u[i / row * r..][..r], (i % row).checked_sub(first));
+                let low: f64 = match j {
+                    Some(j) if j < k => (0..split).map(|x| f64::from(u[x]) * f64::from(wt[x * k + j])).sum(),
+                    Some(j) if j < 2 * k => (split..r).map(|x| f64::from(u[x]) * f64::from(more[(x - split) * k + j - k])).sum(),
+                    _ => 0.0,
                 };
                 close(*y, f64::from(start[i]) + low);
             }

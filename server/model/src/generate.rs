@@ -12,7 +12,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use whetstone_domain::StopReason;
-use whetstone_kernels::{awake, logits, mass, row_stats};
+use whetstone_kernels::{BLOCK, RowStats, awake, logits, row_stats};
 
 use crate::adapter::Adapter;
 use crate::cache::Cache;
@@ -220,9 +220,9 @@ impl<'a> Decoder<'a> {
         };
         let scores = logits(&self.model.final_norm(&hidden)?, self.model.head(), temperature)?;
         let scores: Vec<&[f32]> = scores.chunks_exact(self.model.head().outputs()).collect();
-        let stats: Vec<(f32, f32)> = scores.par_iter().map(|row| row_stats(row)).collect();
+        let stats: Vec<RowStats> = scores.par_iter().with_max_len(1).map(|row| row_stats(row)).collect();
         let draws: Vec<f64> = live.iter().map(|&i| self.rows[i].rng.random::<f64>()).collect();
-        let pick = |(&at, &draw): (&usize, &f64)| pick(scores[at], stats[at], (self.sampling != Sampling::Greedy).then_some(draw));
+        let pick = |(&at, &draw): (&usize, &f64)| pick(scores[at], &stats[at], (self.sampling != Sampling::Greedy).then_some(draw));
         let picks: Vec<(u32, f32, f32)> = at.par_iter().zip(&draws).map(pick).collect();
         for (&i, (id, logprob, entropy)) in live.iter().zip(picks) {
             let r = &mut self.rows[i];
@@ -301,30 +301,30 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// (token, its logprob, entropy) of a row of scaled logits and its (lse, entropy): by inverse transform of `draw` in [0, 1), or
-/// greedily.
-fn pick(row: &[f32], (lse, entropy): (f32, f32), draw: Option<f64>) -> (u32, f32, f32) {
+/// (token, its logprob, entropy) of a row of scaled logits: by inverse transform of `draw` in [0, 1), or greedily.
+fn pick(row: &[f32], stats: &RowStats, draw: Option<f64>) -> (u32, f32, f32) {
     let id = match draw {
-        None => (0..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best }),
-        Some(draw) => inverse_transform(row, lse, draw),
+        None => row.iter().position(|&x| x == stats.max).unwrap_or(0),
+        Some(draw) => inverse_transform(row, stats, draw),
     };
-    (id as u32, row[id] - lse, entropy)
+    (id as u32, row[id] - stats.lse(), stats.entropy)
 }
 
 /// The first token up to which the probabilities sum to more than `draw`.
-fn inverse_transform(row: &[f32], lse: f32, draw: f64) -> usize {
+fn inverse_transform(row: &[f32], stats: &RowStats, draw: f64) -> usize {
+    let draw = draw * stats.masses.iter().map(|&mass| f64::from(mass)).sum::<f64>();
     // whole blocks are passed by their sums, so that only one block is walked token by token
     let mut below = 0.0f64;
     let mut last = None; // last token with any mass, for a draw so near 1 that rounding leaves the sum below it
     for (b, block) in row.chunks(BLOCK).enumerate() {
-        let mass = f64::from(mass(block, lse));
+        let mass = f64::from(stats.masses[b]);
         if mass > 0.0 {
             last = Some(b);
         }
         if below + mass > draw {
             let mut sum = below;
             for (i, &x) in block.iter().enumerate() {
-                sum += f64::from((x - lse).exp());
+                sum += f64::from((x - stats.max).exp());
                 if sum > draw {
                     return b * BLOCK + i;
                 }
@@ -335,18 +335,15 @@ fn inverse_transform(row: &[f32], lse: f32, draw: f64) -> usize {
     }
     let block = last.unwrap_or(0) * BLOCK;
     let tokens = block..(block + BLOCK).min(row.len());
-    tokens.rev().find(|&i| row[i] - lse > -80.0).unwrap_or(block)
+    tokens.rev().find(|&i| row[i] - stats.max > -80.0).unwrap_or(block)
 }
-
-/// Tokens whose mass is summed at once.
-const BLOCK: usize = 512;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn pick(row: &[f32], draw: Option<f64>) -> (u32, f32, f32) {
-        super::pick(row, row_stats(row), draw)
+        super::pick(row, &row_stats(row), draw)
     }
 
     #[test]

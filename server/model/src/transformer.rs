@@ -6,7 +6,7 @@
 use candle_core::{DType, Device, Tensor};
 use whetstone_kernels::{
     Frozen, Lora, LoraPart, Onto, RopeTable, Span, attention, attention_backward, awake, join_rope_backward, lora_linear,
-    lora_linear_backward, rms_norm, rms_norm_backward, split_rope, swiglu, swiglu_backward,
+    lora_linear_backward, put_rows, rms_norm, rms_norm_backward, split_rope, swiglu, swiglu_backward,
 };
 
 use crate::adapter::Adapter;
@@ -281,10 +281,8 @@ impl Transformer {
         match context {
             Context::Alone => {}
             Context::Cache((all_k, all_v), moves) => {
-                for &(from, n, to) in *moves {
-                    all_k.slice_set(&k.narrow(0, from, n)?, 0, to)?;
-                    all_v.slice_set(&v.narrow(0, from, n)?, 0, to)?;
-                }
+                put_rows(all_k, &k, moves)?;
+                put_rows(all_v, &v, moves)?;
                 (k, v) = (all_k.clone(), all_v.clone());
             }
             Context::Below((above_k, above_v)) => (k, v) = (Tensor::cat(&[above_k, &k], 0)?, Tensor::cat(&[above_v, &v], 0)?),
