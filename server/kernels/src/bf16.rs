@@ -189,32 +189,37 @@ impl Packed {
     /// # Panics
     /// When `a` does not fit its slice.
     pub fn product(&self, m: usize, a: &[f32], alpha: f32) -> Vec<f32> {
+        self.filled(m, a, None, alpha, Way::fastest())
+    }
+
+    /// base + a B [m, n] of a [m, k], base [m, n] or [n], the same for every row.
+    ///
+    /// # Panics
+    /// When an operand does not fit its slice.
+    pub fn product_onto(&self, m: usize, a: &[f32], base: &[f32]) -> Vec<f32> {
+        self.filled(m, a, Some(base), 1.0, Way::fastest())
+    }
+
+    /// base + alpha * a B, where there is one; `way` is one of [`Way::all`].
+    fn filled(&self, m: usize, a: &[f32], base: Option<&[f32]>, alpha: f32, way: Way) -> Vec<f32> {
         let mut out: Vec<f32> = Vec::with_capacity(m * self.n); // never cleared: every number is written below
-        // SAFETY: there is room; the panels cover all n columns of all m rows, and with `keep` off each is written without being read.
+        // SAFETY: there is room; the panels cover all n columns of all m rows, and each number is written before it is read.
         unsafe {
-            self.fill(m, a, out.as_mut_ptr(), false, alpha, Way::fastest());
+            self.fill(m, a, out.as_mut_ptr(), base, alpha, way);
             out.set_len(m * self.n);
         }
         out
     }
 
-    /// dst [m, n] += a B of a [m, k].
-    ///
-    /// # Panics
-    /// When an operand does not fit its slice.
-    pub fn add_product(&self, m: usize, a: &[f32], dst: &mut [f32]) {
-        assert!(dst.len() >= m * self.n, "destination {m}x{} does not fit {} numbers", self.n, dst.len());
-        // SAFETY: checked above; a slice is initialised.
-        unsafe { self.fill(m, a, dst.as_mut_ptr(), true, 1.0, Way::fastest()) };
-    }
-
-    /// `dst[m, n] = keep * dst + alpha * a[m, k] B`.
+    /// `dst[m, n] = base + alpha * a[m, k] B`.
     ///
     /// # Safety
-    /// `dst` has room for m x n numbers, which are initialised where `keep`; `way` is one of [`Way::all`].
-    unsafe fn fill(&self, m: usize, a: &[f32], dst: *mut f32, keep: bool, alpha: f32, way: Way) {
+    /// `dst` has room for m x n numbers; `way` is one of [`Way::all`].
+    unsafe fn fill(&self, m: usize, a: &[f32], dst: *mut f32, base: Option<&[f32]>, alpha: f32, way: Way) {
         let (k, n, along) = (self.k, self.n, lines_of(self.k));
         assert!(a.len() >= m * k, "left operand {m}x{k} does not fit {} numbers", a.len());
+        let base_row = if base.is_some_and(|base| base.len() == n) { 0 } else { n };
+        assert!(base.is_none_or(|base| base.len() == n || base.len() == m * n), "base is neither [{n}] nor [{m}, {n}]");
         if m == 0 || n == 0 {
             return;
         }
@@ -242,10 +247,17 @@ impl Packed {
                     // lines of a strip are ordered (line along k, row)
                     let a = a.part(strip.start * along + first * rows, depth * rows);
                     let b = &b[first * COLS..(first + depth) * COLS];
-                    let tile = Tile { b, rows, cols, keep: keep || first > 0, alpha, ahead, fetch };
-                    // SAFETY: rows of the strip are below m and columns p * 32 .. p * 32 + cols below n, which `dst` holds;
-                    // no two panels share a column, so no two threads write one element.
-                    unsafe { tile.store(a, out.at(strip.start, p * COLS), n, way) };
+                    // SAFETY: rows of the strip are below m and columns p * 32 .. p * 32 + cols below n, which `dst` holds, and the base,
+                    // if with one row for all; no two panels share a column, so no two threads write one element.
+                    unsafe {
+                        let c = out.at(strip.start, p * COLS);
+                        let old = match base {
+                            _ if first > 0 => Some((c.cast_const(), n)),
+                            Some(base) => Some((base.as_ptr().add(strip.start * base_row + p * COLS), base_row)),
+                            None => None,
+                        };
+                        Tile { b, rows, cols, old, alpha, ahead, fetch }.store(a, c, n, way);
+                    }
                 }
             }
         };
@@ -380,7 +392,8 @@ struct Tile<'a> {
     b: &'a [Line], // depth x 32
     rows: usize,
     cols: usize,
-    keep: bool,
+    /// What the sums are added to, and how far its rows are apart.
+    old: Option<(*const f32, usize)>,
     alpha: f32,
     /// Lines that are needed next, and how many of them to ask for with every two of `b`; an address that is only hinted at.
     ahead: *const Line,
@@ -401,7 +414,7 @@ impl Tile<'_> {
 
     /// Computes the tile of `a`, depth x rows lines, and stores it at `c`, whose rows are `row` numbers apart.
     ///
-    /// SAFETY: `rows` rows of `cols` numbers at `c` must be writable by this thread alone; `way` must be one of this CPU's.
+    /// SAFETY: `rows` rows of `cols` numbers at `c` must be writable by this thread alone, as many at `old` readable; `way` must be one of this CPU's.
     unsafe fn store(&self, a: Part, c: *mut f32, row: usize, way: Way) {
         #[cfg(target_arch = "x86_64")]
         {
@@ -441,11 +454,10 @@ impl Tile<'_> {
         let sums = tile_portable(a, self.b, self.rows);
         for (r, sums) in sums.iter().take(self.rows).enumerate() {
             for (j, s) in sums.iter().enumerate().take(self.cols) {
-                // SAFETY: the caller's promise; read only where `keep` says that there is something.
+                // SAFETY: the caller's promise.
                 unsafe {
-                    let out = c.add(r * row + j);
-                    let old = if self.keep { out.read() } else { 0.0 };
-                    out.write(old + self.alpha * s);
+                    let old = self.old.map_or(0.0, |(old, row)| old.add(r * row + j).read());
+                    c.add(r * row + j).write(old + self.alpha * s);
                 }
             }
         }
@@ -508,19 +520,14 @@ mod tests {
             let (a, b, start) = (fill(m * k), fill(k * n), fill(m * n));
             let transposed: Vec<f32> = (0..n * k).map(|i| b[(i % k) * n + i / k]).collect();
             let (packed, from_t) = (Packed::new(Mat::rows(&b, n), k, n), Packed::new(Mat::rows(&transposed, k).t(), k, n));
-            for (keep, alpha) in [(false, 1.0), (true, 0.5)] {
+            for (base, alpha) in [(None, 1.0), (Some(&start[..]), 0.5), (Some(&start[..n]), 1.0)] {
                 let ways = Way::all();
-                let mut got = vec![start.clone(); ways.len()];
-                // SAFETY: each has m x n numbers
-                got.iter_mut().zip(ways).for_each(|(got, way)| unsafe { packed.fill(m, &a, got.as_mut_ptr(), keep, alpha, *way) });
-                let mut other = start.clone();
-                // SAFETY: as above
-                unsafe { from_t.fill(m, &a, other.as_mut_ptr(), keep, alpha, Way::Portable) };
-                assert_eq!(got[ways.len() - 1], other);
+                let got: Vec<Vec<f32>> = ways.iter().map(|&way| packed.filled(m, &a, base, alpha, way)).collect();
+                assert_eq!(got[ways.len() - 1], from_t.filled(m, &a, base, alpha, Way::Portable));
                 for i in 0..m * n {
                     let dot: f64 =
                         (0..k).map(|x| f64::from(widen(round(a[i / n * k + x]))) * f64::from(widen(round(b[x * n + i % n])))).sum();
-                    let want = f64::from(if keep { start[i] } else { 0.0 }) + f64::from(alpha) * dot;
+                    let want = base.map_or(0.0, |base| f64::from(base[i % base.len()])) + f64::from(alpha) * dot;
                     for (got, way) in got.iter().zip(ways) {
                         let got = got[i];
                         assert!(

@@ -127,13 +127,15 @@ impl FrozenView<'_> {
         }
     }
 
-    /// y [T, F] += x W^T of x [T, E].
-    pub(crate) fn add_product(&self, rows: usize, x: &[f32], y: &mut [f32]) {
+    /// base + x W^T [T, F] of x [T, E], base [T, F] or [F], the same for every row.
+    pub(crate) fn product_onto(&self, rows: usize, x: &[f32], base: &[f32]) -> Vec<f32> {
         match self {
             Self::Full { t, f, e, .. } => {
-                matmul(rows, *f, *e, y, *f, true, 1.0, Mat::rows(x, *e), Mat::rows(t.slice(), *f), Threads::Pool);
+                let mut y = if base.len() == *f { base.repeat(rows) } else { base.to_vec() };
+                matmul(rows, *f, *e, &mut y, *f, true, 1.0, Mat::rows(x, *e), Mat::rows(t.slice(), *f), Threads::Pool);
+                y
             }
-            Self::Bf16 { forward, .. } => forward.add_product(rows, x, y),
+            Self::Bf16 { forward, .. } => forward.product_onto(rows, x, base),
         }
     }
 

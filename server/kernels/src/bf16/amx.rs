@@ -42,7 +42,7 @@ pub(super) fn is_usable() -> bool {
 /// single row; 4 and 5 have a line of A's rows, 6 and 7 a line of 16 columns of B each.
 ///
 /// SAFETY: [`is_usable`] and AVX-512; `a` holds depth x `t.rows` lines, `t.b` depth x 32, `t.rows` is 1 to 32; `t.rows` rows of
-/// `t.cols` numbers at `c` are writable by this thread alone.
+/// `t.cols` numbers at `c` are writable by this thread alone, as many at `t.old` readable.
 pub(super) unsafe fn tile(t: &Tile, a: &[Line], c: *mut f32, row: usize) {
     let (depth, upper, lower) = (t.b.len() / COLS, t.rows.div_ceil(2), (t.rows / 2).max(1));
     let [u, l] = [upper as u8, lower as u8];
@@ -111,12 +111,12 @@ pub(super) unsafe fn tile(t: &Tile, a: &[Line], c: *mut f32, row: usize) {
 
 /// Stores a tile's sums, of which `upper` rows are in the upper half.
 ///
-/// SAFETY: AVX-512; `t.rows` rows of `t.cols` numbers at `c` are writable.
+/// SAFETY: AVX-512; `t.rows` rows of `t.cols` numbers at `c` are writable, as many at `t.old` readable.
 #[target_feature(enable = "avx512f")]
 unsafe fn put(t: &Tile, sums: &[[f32; COLS]; TILE_ROWS], upper: usize, c: *mut f32, row: usize) {
     let (high, low) = sums.split_at(REGISTER_ROWS);
     for (r, sums) in high[..upper].iter().chain(&low[..t.rows - upper]).enumerate() {
         // SAFETY: a row has 32 numbers; the caller's promise.
-        unsafe { avx512::put_row(t, [_mm512_loadu_ps(sums.as_ptr()), _mm512_loadu_ps(sums[16..].as_ptr())], c.add(r * row)) };
+        unsafe { avx512::put_row(t, r, [_mm512_loadu_ps(sums.as_ptr()), _mm512_loadu_ps(sums[16..].as_ptr())], c.add(r * row)) };
     }
 }

@@ -4,7 +4,8 @@ use std::arch::x86_64::*;
 
 use super::{COLS, Line, Tile, Wide};
 
-/// SAFETY: AVX512-BF16; `a` holds depth x M lines, `t.b` depth x 32; M rows of `t.cols` numbers at `c` are writable.
+/// SAFETY: AVX512-BF16; `a` holds depth x M lines, `t.b` depth x 32; M rows of `t.cols` numbers at `c` are writable,
+/// as many of `t.old` readable.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub(super) unsafe fn pairs<const M: usize>(t: &Tile, a: &[Line], c: *mut f32, row: usize) {
     let depth = t.b.len() / COLS;
@@ -34,7 +35,8 @@ pub(super) unsafe fn pairs<const M: usize>(t: &Tile, a: &[Line], c: *mut f32, ro
     unsafe { put(t, &sums, c, row) };
 }
 
-/// SAFETY: AVX-512; `a` holds depth x M lines, `t.b` depth x 32; M rows of `t.cols` numbers at `c` are writable.
+/// SAFETY: AVX-512; `a` holds depth x M lines, `t.b` depth x 32; M rows of `t.cols` numbers at `c` are writable,
+/// as many of `t.old` readable.
 #[target_feature(enable = "avx512f,avx512bw")]
 pub(super) unsafe fn widened<const M: usize>(t: &Tile, a: &[Wide], c: *mut f32, row: usize) {
     let depth = t.b.len() / COLS;
@@ -73,22 +75,23 @@ pub(super) unsafe fn widened<const M: usize>(t: &Tile, a: &[Wide], c: *mut f32, 
 
 /// Stores a tile's sums.
 ///
-/// SAFETY: AVX-512; M rows of `t.cols` numbers at `c` are writable.
+/// SAFETY: AVX-512; M rows of `t.cols` numbers at `c` are writable,
+/// as many of `t.old` readable.
 #[target_feature(enable = "avx512f")]
 #[inline]
 unsafe fn put<const M: usize>(t: &Tile, sums: &[[__m512; 2]; M], c: *mut f32, row: usize) {
     for (r, s) in sums.iter().enumerate() {
         // SAFETY: the caller's promise.
-        unsafe { put_row(t, *s, c.add(r * row)) };
+        unsafe { put_row(t, r, *s, c.add(r * row)) };
     }
 }
 
-/// Stores a row of a tile's sums.
+/// Stores row `r` of a tile's sums.
 ///
-/// SAFETY: AVX-512; `t.cols` numbers at `out` are writable.
+/// SAFETY: AVX-512; `t.cols` numbers at `out` are writable, as many of row `r` of `t.old` readable.
 #[target_feature(enable = "avx512f")]
 #[inline]
-pub(super) unsafe fn put_row(t: &Tile, sums: [__m512; 2], out: *mut f32) {
+pub(super) unsafe fn put_row(t: &Tile, r: usize, sums: [__m512; 2], out: *mut f32) {
     let alpha = _mm512_set1_ps(t.alpha);
     for (half, s) in sums.into_iter().enumerate() {
         let cols = t.cols.saturating_sub(16 * half).min(16);
@@ -96,11 +99,13 @@ pub(super) unsafe fn put_row(t: &Tile, sums: [__m512; 2], out: *mut f32) {
             continue;
         }
         let mask = ((1u32 << cols) - 1) as __mmask16;
-        // SAFETY: the mask keeps to the row's `cols` numbers.
+        // SAFETY: the mask keeps to the rows' `cols` numbers.
         unsafe {
-            let out = out.add(16 * half);
-            let old = if t.keep { _mm512_maskz_loadu_ps(mask, out) } else { _mm512_setzero_ps() };
-            _mm512_mask_storeu_ps(out, mask, _mm512_fmadd_ps(alpha, s, old));
+            let old = match t.old {
+                Some((old, row)) => _mm512_maskz_loadu_ps(mask, old.add(r * row + 16 * half)),
+                None => _mm512_setzero_ps(),
+            };
+            _mm512_mask_storeu_ps(out.add(16 * half), mask, _mm512_fmadd_ps(alpha, s, old));
         }
     }
 }
