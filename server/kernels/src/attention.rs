@@ -432,7 +432,12 @@ mod tests {
             let scale = if extreme { 300.0 } else { 2.0 };
             let q = (random(&[spans.len(), kv * rep, d], seed)? * scale)?;
             let (k, v) = (random(&[keys, kv, d], seed + 1)?, random(&[keys, kv, d], seed + 2)?);
-            let (o, lse) = attention(&q, &k, &v, &spans)?;
+            // with more threads than ranges every head has tasks of its own
+            let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+            let (o, lse) = pool(1).install(|| attention(&q, &k, &v, &spans))?;
+            let (more_o, more_lse) = pool(40).install(|| attention(&q, &k, &v, &spans))?;
+            close(&o, &more_o, 0.0)?;
+            close(&lse, &more_lse, 0.0)?;
             let wide = |t: &Tensor| t.to_dtype(DType::F64);
             let (want, want_lse) = attention_composed(&wide(&q)?, &wide(&k)?, &wide(&v)?, &spans)?;
             let tolerance = if extreme { 2e-2 } else { 1e-4 };

@@ -1,14 +1,18 @@
 //! Matrix product against a frozen matrix that is held in bf16 and packed once.
 //!
-//! In: rows of f32. Out: rows of f32. The rows are rounded to bf16, products are summed in f32. On CPUs with AMX a tile of up to 32
-//! rows and 32 columns stays in four tile registers, with AVX512-BF16 one of up to 14 rows in vector registers; elsewhere a portable
-//! loop, the safe twin, reads the same packing. Intel's vector units multiply bf16 pairs more slowly than f32, so there, without AMX,
-//! the numbers are widened in registers and multiplied in f32: half the memory traffic of f32 at nearly its speed.
+//! In: rows of f32. Out: rows of f32, sums in f32. On CPUs with AMX a tile of up to 32 rows and 32 columns stays in four tile registers,
+//! with AVX512-BF16 one of up to 14 rows in vector registers; elsewhere a portable loop, the safe twin, reads the same packing. Intel's
+//! vector units multiply bf16 pairs more slowly than f32, so there, without AMX, the weight is widened in registers and multiplied in
+//! f32: half the memory traffic of f32 at nearly its speed.
+//!
+//! Rounding the rows as well moves gradients twice as far as rounding the weight does, so it is done only where all else would be slow,
+//! pair by pair. In tile registers a row is the sum of two bf16 rows, its rounding and what that leaves, exact to 16 bits; elsewhere it
+//! is multiplied as it is.
 //! The sum of one element runs over k in one fixed order, whatever the number of rows or threads: a row comes out the same
 //! alone and in a batch.
 #![expect(unsafe_code, reason = "intrinsics and disjoint columns written in parallel; `tile_portable` is the safe twin")]
 
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[cfg(all(target_arch = "x86_64", target_pointer_width = "64", target_os = "linux"))]
 mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -87,11 +91,11 @@ impl Way {
 
 /// Can this CPU multiply in tile registers (AMX-BF16), and does the system let this process do so?
 fn has_tiles() -> bool {
-    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    #[cfg(all(target_arch = "x86_64", target_pointer_width = "64", target_os = "linux"))]
     {
         amx::is_usable()
     }
-    #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+    #[cfg(not(all(target_arch = "x86_64", target_pointer_width = "64", target_os = "linux")))]
     {
         false
     }
@@ -142,6 +146,13 @@ pub(crate) fn round(x: f32) -> u16 {
     let bits = x.to_bits();
     let nearest = ((bits.wrapping_add(0x7fff + ((bits >> 16) & 1))) >> 16) as u16;
     if x.is_nan() { (bits >> 16) as u16 | 0x40 } else { nearest }
+}
+
+/// What rounding takes from a number; 0 where it is infinite or rounds to what is.
+#[inline(always)]
+fn rest_of(x: f32) -> f32 {
+    let rest = x - widen(round(x));
+    if rest.is_finite() { rest } else { 0.0 }
 }
 
 #[inline(always)]
@@ -225,8 +236,9 @@ impl Packed {
         }
         let strips = strips(m, way.rows());
         let a = match way {
-            Way::Widened => Rows::F32(pack_rows(a, k, &strips, Wide([0.0; LINE]), widen_strip)),
-            Way::Tiles | Way::Pairs | Way::Portable => Rows::Bf16(pack_rows(a, k, &strips, ZERO, pack_strip)),
+            Way::Tiles => Rows::Split(pack_rows(a, k, &strips, [ZERO; 2], split_strip)),
+            Way::Pairs => Rows::Rounded(pack_rows(a, k, &strips, ZERO, round_strip)),
+            Way::Widened | Way::Portable => Rows::Exact(pack_rows(a, k, &strips, Wide([0.0; LINE]), copy_strip)),
         };
         let out = Columns { data: dst, row: n };
         let panel = |p: usize| {
@@ -284,24 +296,28 @@ fn strips(m: usize, most: usize) -> Vec<Range<usize>> {
         .collect()
 }
 
-/// Rows of A, strip by strip, in a strip by (line along k, row), rounded to bf16 in either dtype.
+/// Rows of A, strip by strip, in a strip by (line along k, row).
 enum Rows {
-    Bf16(Vec<Line>),
-    F32(Vec<Wide>),
+    /// Rounding and rest.
+    Split(Vec<[Line; 2]>),
+    Rounded(Vec<Line>),
+    Exact(Vec<Wide>),
 }
 
 /// Lines of [`Rows`].
 #[derive(Clone, Copy)]
 enum Part<'a> {
-    Bf16(&'a [Line]),
-    F32(&'a [Wide]),
+    Split(&'a [[Line; 2]]),
+    Rounded(&'a [Line]),
+    Exact(&'a [Wide]),
 }
 
 impl Rows {
     fn part(&self, first: usize, n: usize) -> Part<'_> {
         match self {
-            Self::Bf16(lines) => Part::Bf16(&lines[first..first + n]),
-            Self::F32(lines) => Part::F32(&lines[first..first + n]),
+            Self::Split(lines) => Part::Split(&lines[first..first + n]),
+            Self::Rounded(lines) => Part::Rounded(&lines[first..first + n]),
+            Self::Exact(lines) => Part::Exact(&lines[first..first + n]),
         }
     }
 }
@@ -341,14 +357,23 @@ fn pack_rows<L: Copy + Send>(
 }
 
 wide! {
-    fn pack_strip(lines: &mut [Line], a: &[f32], k: usize, rows: usize, first: usize) -> () {
+    fn split_strip(lines: &mut [[Line; 2]], a: &[f32], k: usize, rows: usize, first: usize) -> () {
+        pack(lines, a, k, rows, first, |[rounded, rest], i, x| {
+            rounded.0[i] = round(x);
+            rest.0[i] = round(rest_of(x));
+        });
+    }
+}
+
+wide! {
+    fn round_strip(lines: &mut [Line], a: &[f32], k: usize, rows: usize, first: usize) -> () {
         pack(lines, a, k, rows, first, |line, i, x| line.0[i] = round(x));
     }
 }
 
 wide! {
-    fn widen_strip(lines: &mut [Wide], a: &[f32], k: usize, rows: usize, first: usize) -> () {
-        pack(lines, a, k, rows, first, |line, i, x| line.0[i] = widen(round(x)));
+    fn copy_strip(lines: &mut [Wide], a: &[f32], k: usize, rows: usize, first: usize) -> () {
+        pack(lines, a, k, rows, first, |line, i, x| line.0[i] = x);
     }
 }
 
@@ -360,8 +385,8 @@ fn pack<L>(lines: &mut [L], a: &[f32], k: usize, rows: usize, first: usize, put:
         let (whole, rest) = row[first * LINE..k.min((first + depth) * LINE)].as_chunks::<LINE>();
         for (l, numbers) in whole.iter().enumerate() {
             let line = &mut lines[l * rows + r];
-            for i in 0..LINE {
-                put(line, i, numbers[i]);
+            for (i, &x) in numbers.iter().enumerate() {
+                put(line, i, x);
             }
         }
         for (i, &x) in rest.iter().enumerate() {
@@ -428,17 +453,17 @@ impl Tile<'_> {
                 };
             }
             match (a, way) {
-                #[cfg(target_os = "linux")]
-                (Part::Bf16(a), Way::Tiles) => {
-                    assert!(self.rows <= TILE_ROWS && a.len() * COLS == self.b.len() * self.rows);
+                #[cfg(all(target_pointer_width = "64", target_os = "linux"))]
+                (Part::Split(a), Way::Tiles) => {
+                    assert!((1..=TILE_ROWS).contains(&self.rows) && a.len() * COLS == self.b.len() * self.rows);
                     // SAFETY: the caller's promises; lengths are as asserted.
                     return unsafe { amx::tile(self, a, c, row) };
                 }
-                (Part::Bf16(a), Way::Pairs) => {
+                (Part::Rounded(a), Way::Pairs) => {
                     assert_eq!(a.len() * COLS, self.b.len() * self.rows);
                     return rows!(pairs(a): 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
                 }
-                (Part::F32(a), Way::Widened) => {
+                (Part::Exact(a), Way::Widened) => {
                     assert_eq!(a.len() * COLS, self.b.len() * self.rows);
                     return rows!(widened(a): 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
                 }
@@ -447,10 +472,7 @@ impl Tile<'_> {
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _ = (self.ahead, self.fetch);
-        let a = match a {
-            Part::Bf16(a) => a,
-            Part::F32(a) => unreachable!("{} widened lines, which are for AVX-512 alone, for {way:?}", a.len()),
-        };
+        let Part::Exact(a) = a else { unreachable!("rows are packed for {way:?}, which this CPU has not") };
         let sums = tile_portable(a, self.b, self.rows);
         for (r, sums) in sums.iter().take(self.rows).enumerate() {
             for (j, s) in sums.iter().enumerate().take(self.cols) {
@@ -466,12 +488,12 @@ impl Tile<'_> {
 
 wide! {
     /// The safe twin: sums of a tile.
-    fn tile_portable(a: &[Line], b: &[Line], rows: usize) -> [[f32; COLS]; ROWS] {
+    fn tile_portable(a: &[Wide], b: &[Line], rows: usize) -> [[f32; COLS]; ROWS] {
         let mut sums = [[0f32; COLS]; ROWS];
         for (a, b) in a.chunks_exact(rows).zip(b.chunks_exact(COLS)) {
             for (pair, b) in b.chunks_exact(2).enumerate() {
                 for r in 0..rows {
-                    let (x0, x1) = (widen(a[r].0[2 * pair]), widen(a[r].0[2 * pair + 1]));
+                    let (x0, x1) = (a[r].0[2 * pair], a[r].0[2 * pair + 1]);
                     for half in 0..2 {
                         for j in 0..16 {
                             sums[r][16 * half + j] += x0 * widen(b[half].0[2 * j]) + x1 * widen(b[half].0[2 * j + 1]);
@@ -525,15 +547,15 @@ mod tests {
                 let got: Vec<Vec<f32>> = ways.iter().map(|&way| packed.filled(m, &a, base, alpha, way)).collect();
                 assert_eq!(got[ways.len() - 1], from_t.filled(m, &a, base, alpha, Way::Portable));
                 for i in 0..m * n {
-                    let dot: f64 =
-                        (0..k).map(|x| f64::from(widen(round(a[i / n * k + x]))) * f64::from(widen(round(b[x * n + i % n])))).sum();
-                    let want = base.map_or(0.0, |base| f64::from(base[i % base.len()])) + f64::from(alpha) * dot;
+                    let dot = |row: fn(f32) -> f32| -> f64 {
+                        (0..k).map(|x| f64::from(row(a[i / n * k + x])) * f64::from(widen(round(b[x * n + i % n])))).sum()
+                    };
+                    let (exact, rounded) = (dot(|x| x), dot(|x| widen(round(x))));
                     for (got, way) in got.iter().zip(ways) {
-                        let got = got[i];
-                        assert!(
-                            (f64::from(got) - want).abs() < 1e-5 * (k as f64).sqrt().max(4.0),
-                            "{way:?} {m}x{n}x{k}: {got}, not {want}"
-                        );
+                        let dot = if *way == Way::Pairs { rounded } else { exact };
+                        let want = base.map_or(0.0, |base| f64::from(base[i % base.len()])) + f64::from(alpha) * dot;
+                        let got = f64::from(got[i]);
+                        assert!((got - want).abs() < 1e-5 * (k as f64).sqrt().max(4.0), "{way:?} {m}x{n}x{k}: {got}, not {want}");
                     }
                 }
             }
@@ -543,13 +565,17 @@ mod tests {
     #[test]
     fn a_row_comes_out_the_same_alone_and_in_a_batch() {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(2);
-        let (m, n, k) = (61, 700, 576);
-        let mut fill = |len: usize| (0..len).map(|_| rng.random_range(-1.0..1.0f32)).collect::<Vec<_>>();
-        let (a, b) = (fill(m * k), fill(k * n));
-        let packed = Packed::new(Mat::rows(&b, n), k, n);
-        let all = packed.product(m, &a, 1.0);
-        for r in [0, 17, 60] {
-            assert_eq!(packed.product(1, &a[r * k..(r + 1) * k], 1.0), all[r * n..(r + 1) * n]);
+        for (m, n, k) in [(61, 700, 576), (33, 40, 4200)] {
+            let mut fill = |len: usize| (0..len).map(|_| rng.random_range(-1.0..1.0f32)).collect::<Vec<_>>();
+            let (a, b, base) = (fill(m * k), fill(k * n), fill(n));
+            let packed = Packed::new(Mat::rows(&b, n), k, n);
+            for &way in Way::all() {
+                let all = packed.filled(m, &a, Some(&base), 1.0, way);
+                for r in 0..m {
+                    let alone = packed.filled(1, &a[r * k..(r + 1) * k], Some(&base), 1.0, way);
+                    assert_eq!(alone, all[r * n..(r + 1) * n], "{way:?}, row {r}");
+                }
+            }
         }
     }
 }

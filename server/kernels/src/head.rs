@@ -141,14 +141,14 @@ fn stats(row: &[f32], target: u32) -> Stats {
 }
 
 /// Tokens whose mass is summed at once.
-pub const BLOCK: usize = 512;
+pub const MASS_TOKENS: usize = 512;
 
 /// A row of logits [V] in sum.
 #[derive(Clone, Debug)]
 pub struct RowStats {
     /// The largest logit.
     pub max: f32,
-    /// Sums of the exponentials of logits less the largest, one for every [`BLOCK`] tokens.
+    /// Sums of the exponentials of logits less the largest, one for every [`MASS_TOKENS`] tokens.
     pub masses: Vec<f32>,
     /// The sum of all of them.
     pub sum: f32,
@@ -167,8 +167,8 @@ wide! {
     /// What a sampler wants to know of a row of logits, with the arithmetic of [`head`].
     pub fn row_stats(row: &[f32]) -> RowStats {
         let max = max_of(row);
-        let (mut masses, mut sum, mut weighted) = (Vec::with_capacity(row.len().div_ceil(BLOCK)), 0.0, 0.0);
-        for block in row.chunks(BLOCK) {
+        let (mut masses, mut sum, mut weighted) = (Vec::with_capacity(row.len().div_ceil(MASS_TOKENS)), 0.0, 0.0);
+        for block in row.chunks(MASS_TOKENS) {
             let [mass, more] = sums_by(block.len(), |i| {
                 let (x, e) = (block[i] - max, exp(block[i] - max));
                 [e, e * x.max(-1e30)] // 0 * -inf is not a number
@@ -240,9 +240,11 @@ mod tests {
 
     #[test]
     fn extreme_logits_give_finite_numbers() {
-        let mut row = vec![-1e30f32; 100];
-        row[3] = 1e4;
+        let mut row = vec![-1e30f32; 2 * MASS_TOKENS + 100];
+        row[..MASS_TOKENS].fill(f32::NEG_INFINITY);
+        row[MASS_TOKENS + 3] = 1e4;
         let stats = row_stats(&row);
         assert!((stats.lse() - 1e4).abs() < 1e-2 && stats.entropy.abs() < 1e-3, "{stats:?}");
+        assert_eq!(stats.masses, [0.0, 1.0, 0.0]);
     }
 }

@@ -26,7 +26,7 @@ mod view;
 pub use attention::{Span, attention, attention_backward};
 pub use awake::awake;
 pub use frozen::Frozen;
-pub use head::{BLOCK, HeadRow, RowStats, head, head_backward, logits, row_stats};
+pub use head::{HeadRow, MASS_TOKENS, RowStats, head, head_backward, logits, row_stats};
 pub use linear::{Lora, LoraPart, Onto, lora_linear, lora_linear_backward};
 pub use norm::{rms_norm, rms_norm_backward};
 pub use rope::{RopeTable, join_rope_backward, split_rope};

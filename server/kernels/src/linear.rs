@@ -81,10 +81,12 @@ pub fn lora_linear(x: &Tensor, w: &Frozen, onto: Onto, lora: &Lora) -> Result<(T
     let (Some(xv), Some(wv), true) = (View::of(x), w.view(), lora.is_fast()) else { return lora_linear_composed(x, w, onto, lora) };
     let mut y = match onto {
         Onto::Zero => wv.product(t, xv.slice()),
-        Onto::Bias(more) | Onto::Residual(more) => match View::of(more) {
-            Some(base) => wv.product_onto(t, xv.slice(), base.slice()),
-            None => return lora_linear_composed(x, w, onto, lora),
-        },
+        Onto::Bias(more) | Onto::Residual(more) => {
+            if more.dims() != [f] && more.dims() != [t, f] {
+                candle_core::bail!("{:?} cannot be added to [{t}, {f}]", more.dims());
+            }
+            wv.product_onto(t, xv.slice(), fast(&more.contiguous()?)?.slice())
+        }
     };
     let mut expansions = Vec::with_capacity(lora.parts.len());
     for (part, w) in lora.parts.iter().zip(&lora.b) {

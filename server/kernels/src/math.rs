@@ -1,5 +1,4 @@
 //! Vectorisable scalar functions and the loop that runs them with the widest instructions the CPU has.
-#![expect(unsafe_code, reason = "a hint to the CPU, which is nothing elsewhere")]
 
 /// Defines a function that runs compiled for the best instruction set found at run time (AVX-512, AVX2, baseline).
 ///
@@ -121,6 +120,7 @@ fn total(mut lanes: [f32; 16]) -> f32 {
 
 /// Asks for the numbers of `x` from `from` on, `n` of them, which are needed soon; nothing happens where there are none.
 #[inline(always)]
+#[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "a hint to the CPU"))]
 pub(crate) fn prefetch(x: &[f32], from: usize, n: usize) {
     #[cfg(target_arch = "x86_64")]
     if let Some(x) = x.get(from..from + n) {

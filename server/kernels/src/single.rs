@@ -1,6 +1,6 @@
 //! Attention while decoding: many rows with one new token each, most of what they see in common.
 //!
-//! Keys are read range by range, each range once for all rows that see it: the words all prompts share meet every row, a prompt
+//! Keys are read range by range, each range once for up to 16 rows that see it: the words all prompts share meet every row, a prompt
 //! its group, a completion its own row. Partial softmaxes of a row's ranges are joined in the order of its span (online softmax,
 //! arXiv 1805.02867), so that a row comes out the same whatever shares its batch but for the rounding of the products.
 
@@ -19,7 +19,6 @@ const PRODUCT_ROWS: usize = 8;
 const TASK: usize = 16;
 /// Keys whose values are added to a row at once.
 const KEYS: usize = 4;
-
 /// Keys and values are asked for so many before they are needed.
 const AHEAD: usize = 12;
 
@@ -89,7 +88,7 @@ pub(crate) fn attention(shape: Shape, qs: &[f32], ks: &[f32], vs: &[f32], spans:
     (o, lse)
 }
 
-impl<'a> Seen<'a> {
+impl Seen<'_> {
     fn tasks(&self, kv: usize) -> impl Iterator<Item = Task<'_>> {
         let heads = move || (0..kv).step_by(self.heads).map(|head| head..head + self.heads);
         self.rows.chunks(TASK).flat_map(move |rows| heads().map(move |heads| Task { keys: self.keys, rows, heads }))
@@ -148,7 +147,7 @@ fn partial(shape: Shape, qs: &[f32], ks: &[f32], vs: &[f32], task: &Task) -> Par
         matmul(n, d, width, &mut o, d, false, 1.0, Mat::rows(&p, width), Mat::rows(values, stride), Threads::One);
         Partial { o, max, sum }
     } else {
-        let (max, sum) = few_rows(&queries, keys, values, stride, task.heads.len(), d, &mut p, &mut o);
+        let (max, sum) = few_rows(&queries, keys, values, shape, task.heads.len(), &mut p, &mut o);
         Partial { o, max, sum }
     }
 }
@@ -180,12 +179,12 @@ wide! {
         queries: &[f32],
         keys: &[f32],
         values: &[f32],
-        stride: usize,
+        shape: Shape,
         heads: usize,
-        d: usize,
         p: &mut [f32],
         o: &mut [f32],
     ) -> (Vec<f32>, Vec<f32>) {
+        let (d, stride) = (shape.d, shape.kv * shape.d);
         let scale = 1.0 / (d as f32).sqrt();
         let rows = queries.len() / d / heads; // of a head
         let width = p.len() / (heads * rows);

@@ -64,9 +64,9 @@ impl Lanes {
     }
 }
 
-/// Rows of a parallel task of `t` rows in all, blocks of `block` rows each: a few rows too are shared among the threads.
-fn task_rows(t: usize, block: usize) -> usize {
-    t.div_ceil(rayon::current_num_threads()).next_multiple_of(block).clamp(block, TASK)
+/// Rows of a parallel task of `t` rows in all, in whole blocks: a few rows too are shared among the threads.
+fn task_rows(t: usize) -> usize {
+    t.div_ceil(rayon::current_num_threads()).next_multiple_of(ROWS).clamp(ROWS, TASK)
 }
 
 /// The transpose of `w` [n, m].
@@ -108,11 +108,12 @@ pub(crate) fn project_and_expand(
     y: &mut [f32],
     row: usize,
 ) -> Vec<f32> {
-    let (r, share) = (w.r, task_rows(t, ROWS));
+    let (r, share) = (w.r, task_rows(t));
     let mut u = vec![0f32; t * r];
     if u.is_empty() {
         return u;
     }
+    let y = if expansions.is_empty() { y } else { &mut y[..t * row] };
     let task = |first: usize, u: &mut [f32], y: &mut [f32]| {
         project_rows(x, first, w, scale, u);
         let mut at = 0;
@@ -126,7 +127,7 @@ pub(crate) fn project_and_expand(
     } else if expansions.is_empty() {
         u.par_chunks_mut(share * r).enumerate().for_each(|(i, u)| task(i * share, u, &mut []));
     } else {
-        let rows = u.par_chunks_mut(share * r).zip(y[..t * row].par_chunks_mut(share * row));
+        let rows = u.par_chunks_mut(share * r).zip(y.par_chunks_mut(share * row));
         rows.enumerate().for_each(|(i, (u, y))| task(i * share, u, y));
     }
     u

@@ -1,4 +1,4 @@
-//! Borrowing a CPU f32 tensor's numbers without copying them.
+//! Borrowing a CPU f32 tensor's numbers without copying them, and copying rows into one that is there.
 
 use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Result, Storage, Tensor};
 use parking_lot::RwLockReadGuard;

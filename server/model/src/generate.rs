@@ -12,7 +12,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use whetstone_domain::StopReason;
-use whetstone_kernels::{BLOCK, RowStats, awake, logits, row_stats};
+use whetstone_kernels::{MASS_TOKENS, RowStats, awake, logits, row_stats};
 
 use crate::adapter::Adapter;
 use crate::cache::Cache;
@@ -316,7 +316,7 @@ fn inverse_transform(row: &[f32], stats: &RowStats, draw: f64) -> usize {
     // whole blocks are passed by their sums, so that only one block is walked token by token
     let mut below = 0.0f64;
     let mut last = None; // last token with any mass, for a draw so near 1 that rounding leaves the sum below it
-    for (b, block) in row.chunks(BLOCK).enumerate() {
+    for (b, block) in row.chunks(MASS_TOKENS).enumerate() {
         let mass = f64::from(stats.masses[b]);
         if mass > 0.0 {
             last = Some(b);
@@ -326,16 +326,16 @@ fn inverse_transform(row: &[f32], stats: &RowStats, draw: f64) -> usize {
             for (i, &x) in block.iter().enumerate() {
                 sum += f64::from((x - stats.max).exp());
                 if sum > draw {
-                    return b * BLOCK + i;
+                    return b * MASS_TOKENS + i;
                 }
             }
             break; // the block's sum was rounded up past the draw: its last token with mass is meant
         }
         below += mass;
     }
-    let block = last.unwrap_or(0) * BLOCK;
-    let tokens = block..(block + BLOCK).min(row.len());
-    tokens.rev().find(|&i| row[i] - stats.max > -80.0).unwrap_or(block)
+    let block = last.unwrap_or(0) * MASS_TOKENS;
+    let tokens = block..(block + MASS_TOKENS).min(row.len());
+    tokens.rev().find(|&i| row[i] - stats.max > -87.3).unwrap_or(block)
 }
 
 #[cfg(test)]
@@ -370,5 +370,14 @@ mod tests {
         let (id, logprob, entropy) = pick(&row, None);
         assert_eq!(id, 3);
         assert!((logprob - 0.5f32.ln()).abs() < 1e-6 && (entropy - 0.974_314_8).abs() < 1e-5, "{logprob} {entropy}");
+    }
+
+    #[test]
+    fn what_is_likeliest_is_the_first_of_its_equals_and_a_late_draw_lands_where_there_is_mass() {
+        let mut row = vec![f32::NEG_INFINITY; 1200];
+        (row[3], row[7], row[600]) = (1.0, 2.0, 2.0);
+        assert_eq!(pick(&row, None).0, 7);
+        assert_eq!(pick(&row, Some(1.0 - 1e-16)).0, 600);
+        assert_eq!(pick(&[f32::NAN, f32::NAN], None).0, 0);
     }
 }

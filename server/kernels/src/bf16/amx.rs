@@ -29,8 +29,8 @@ struct Config {
 /// Does the CPU have AMX-TILE and AMX-BF16, and does the system let this process keep tiles?
 pub(super) fn is_usable() -> bool {
     const BF16_AND_TILE: u32 = 1 << 22 | 1 << 24; // leaf 7, edx
-    const REQUEST_PERMISSION: i32 = 0x1023; // ARCH_REQ_XCOMP_PERM
-    const TILE_DATA: i32 = 18; // XFEATURE_XTILEDATA
+    const REQUEST_PERMISSION: libc::c_long = 0x1023; // ARCH_REQ_XCOMP_PERM
+    const TILE_DATA: libc::c_long = 18; // XFEATURE_XTILEDATA
     __cpuid_count(7, 0).edx & BF16_AND_TILE == BF16_AND_TILE
         // SAFETY: asks for a larger register file for every thread of this process; touches no memory.
         && unsafe { libc::syscall(libc::SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) } == 0
@@ -38,12 +38,33 @@ pub(super) fn is_usable() -> bool {
 
 /// Computes the tile of `a`, depth x rows lines, and stores it at `c`, whose rows are `row` numbers apart.
 ///
-/// Registers 0 and 1 hold the sums of the upper half of the rows, 2 and 3 of the lower half, which is the upper half once more for a
-/// single row; 4 and 5 have a line of A's rows, 6 and 7 a line of 16 columns of B each.
-///
 /// SAFETY: [`is_usable`] and AVX-512; `a` holds depth x `t.rows` lines, `t.b` depth x 32, `t.rows` is 1 to 32; `t.rows` rows of
 /// `t.cols` numbers at `c` are writable by this thread alone, as many at `t.old` readable.
-pub(super) unsafe fn tile(t: &Tile, a: &[Line], c: *mut f32, row: usize) {
+pub(super) unsafe fn tile(t: &Tile, a: &[[Line; 2]], c: *mut f32, row: usize) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        match t.fetch {
+            0 => tile_fetching::<0>(t, a, c, row),
+            1 => tile_fetching::<1>(t, a, c, row),
+            _ => tile_fetching::<2>(t, a, c, row),
+        }
+    }
+}
+
+/// Asks for some of the lines that are needed next, in between so that not all wait at once.
+macro_rules! ask {
+    () => {
+        ".rept {fetch}\nprefetcht1 [{ahead}]\nadd {ahead}, 64\n.endr"
+    };
+}
+
+/// [`tile`] for a `t.fetch`.
+///
+/// Registers 0 and 1 hold the sums of the upper half of the rows, 2 and 3 of the lower half, which is the upper half once more for a
+/// single row; 4 and 5 have a line of A's rows, first their roundings, then the rests, 6 and 7 a line of 16 columns of B each.
+///
+/// SAFETY: as [`tile`].
+unsafe fn tile_fetching<const FETCH: usize>(t: &Tile, a: &[[Line; 2]], c: *mut f32, row: usize) {
     let (depth, upper, lower) = (t.b.len() / COLS, t.rows.div_ceil(2), (t.rows / 2).max(1));
     let [u, l] = [upper as u8, lower as u8];
     let (mut rows, mut row_bytes) = ([0; 16], [0; 16]);
@@ -52,7 +73,7 @@ pub(super) unsafe fn tile(t: &Tile, a: &[Line], c: *mut f32, row: usize) {
     let config = Config { palette: 1, start: 0, reserved: [0; 14], row_bytes, rows };
     let mut work = Work { config, sums: [[0.0; COLS]; TILE_ROWS] };
     if depth > 0 {
-        // SAFETY: per line along k, 64 bytes of `t.rows` rows of `a` and 16 x 128 bytes of `t.b` are read, `depth` times; `work` begins
+        // SAFETY: per line along k, 128 bytes of `t.rows` rows of `a` and 16 x 128 bytes of `t.b` are read, `depth` times; `work` begins
         // with the configuration and has room for 32 rows of 128 bytes at 64. `ahead` is only hinted at. The registers are nobody
         // else's and are given up at the end.
         unsafe {
@@ -63,22 +84,28 @@ pub(super) unsafe fn tile(t: &Tile, a: &[Line], c: *mut f32, row: usize) {
                 "tilezero tmm2",
                 "tilezero tmm3",
                 "2:",
-                "tileloadd tmm4, [{upper} + {line}]",
+                "tileloadd tmm4, [{upper} + {pair}]",
                 "tileloadd tmm6, [{b} + {pair}]",
                 "tdpbf16ps tmm0, tmm4, tmm6",
+                ask!(),
                 "tileloadd tmm7, [{b} + {pair} + 64]",
                 "tdpbf16ps tmm1, tmm4, tmm7",
-                "tileloadd tmm5, [{lower} + {line}]",
+                ask!(),
+                "tileloadd tmm5, [{lower} + {pair}]",
                 "tdpbf16ps tmm2, tmm5, tmm6",
+                ask!(),
                 "tdpbf16ps tmm3, tmm5, tmm7",
-                "lea {until}, [{ahead} + {fetch}]",
-                "3:",
-                "cmp {ahead}, {until}",
-                "jae 4f",
-                "prefetcht1 [{ahead}]",
-                "add {ahead}, 64",
-                "jmp 3b",
-                "4:",
+                ask!(),
+                "tileloadd tmm4, [{upper} + {pair} + 64]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                ask!(),
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                ask!(),
+                "tileloadd tmm5, [{lower} + {pair} + 64]",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                ask!(),
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                ask!(),
                 "add {upper}, {step}",
                 "add {lower}, {step}",
                 "add {b}, 2048",
@@ -95,11 +122,9 @@ pub(super) unsafe fn tile(t: &Tile, a: &[Line], c: *mut f32, row: usize) {
                 b = inout(reg) t.b.as_ptr() => _,
                 depth = inout(reg) depth => _,
                 ahead = inout(reg) t.ahead => _,
-                fetch = in(reg) size_of::<Line>() * 16 * t.fetch, // 16 pairs a line along k
-                until = out(reg) _,
-                step = in(reg) size_of::<Line>() * t.rows,
-                line = in(reg) size_of::<Line>(),
-                pair = in(reg) 2 * size_of::<Line>(),
+                fetch = const 2 * FETCH, // 16 pairs a line along k, asked for in eight places
+                step = in(reg) size_of::<[Line; 2]>() * t.rows,
+                pair = in(reg) size_of::<[Line; 2]>(), // from one row of A, or of B's pairs, to the next
                 out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _, out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                 options(nostack),
             );
