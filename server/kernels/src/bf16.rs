@@ -140,6 +140,11 @@ pub fn is_fast() -> bool {
     }
 }
 
+/// Are rows rounded as well, because this CPU multiplies pairs and nothing else fast (AMD)?
+pub fn rounds_rows() -> bool {
+    Way::fastest() == Way::Pairs
+}
+
 /// Nearest bf16, ties to even; what is not a number stays so.
 #[inline(always)]
 pub(crate) fn round(x: f32) -> u16 {

@@ -1,6 +1,7 @@
 //! bf16 against f32 on the real model: how far the rounding of frozen weights and their inputs moves logprobs and gradients.
 
 use candle_core::DType;
+use whetstone_kernels::bf16::rounds_rows;
 use whetstone_model::adapter::Adapter;
 use whetstone_model::transformer::Transformer;
 use whetstone_train::batch::{Batch, Branch, Target};
@@ -15,15 +16,18 @@ fn bf16_moves_logprobs_and_gradients_no_further_than_promised() {
     let exact = Transformer::new(&base.config, &base.weights, 512, false).unwrap();
     let rounded = Transformer::new(&base.config, &base.weights, 512, true).unwrap();
     let prompts = prompts(&base, &["What time is it?", "Add 17 and 25, please, and tell me whether the sum is prime."]);
-    let completions = sample(&rounded, &adapter, &prompts, 4, 24, &base.config.eos_token_ids);
+    let eos = &base.config.eos_token_ids;
 
-    // products are the same in sampler and update, but attention sums in another order, which tips numbers over a rounding
-    let (mean, max) = differences(&rounded, &adapter, &prompts, 4, &completions);
-    assert!(mean <= 0.02 && max <= 0.2, "sampler against update in bf16: mean {mean:e}, max {max:e}");
+    // products are the same in sampler and update, but attention sums in another order, which tips rows over a rounding where they are
+    let (most, largest) = if rounds_rows() { (0.02, 0.2) } else { (1e-4, 1e-2) };
+    let (mean, max) = differences(&rounded, &adapter, &prompts, 4, &sample(&rounded, &adapter, &prompts, 4, 24, eos));
+    assert!(mean <= most && max <= largest, "sampler against update in bf16: mean {mean:e}, max {max:e}");
 
+    // drawn in f32, and so the same on every CPU
+    let completions = sample(&exact, &adapter, &prompts, 8, 24, eos);
     let branches: Vec<Branch> = prompts
         .iter()
-        .zip(completions.chunks(4))
+        .zip(completions.chunks(8))
         .map(|(prompt, c)| Branch { prompt, completions: c.iter().map(|c| Target { ids: &c.ids, mask: &c.mask }).collect() })
         .collect();
     let batch = Batch::new(&branches, 0, 0);
@@ -36,9 +40,12 @@ fn bf16_moves_logprobs_and_gradients_no_further_than_promised() {
         let rows = |scored: &[whetstone_train::step::Scored]| scored.iter().map(|s| coefficient(s.row.completion)).collect();
         gradients(model, &adapter, &branches, 1.0, false, TOKENS_PER_MICRO_BATCH, rows).unwrap().tensors
     });
-    for (((name, _), a), b) in adapter.named().iter().zip(&a).zip(&b) {
+    let mut cosines = Vec::new();
+    for (((name, _), a), b) in adapter.named().into_iter().zip(&a).zip(&b) {
         let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
-        let cosine = dot(a, b) / (dot(a, a) * dot(b, b)).sqrt();
-        assert!(cosine >= 0.999, "{name}: cosine {cosine}");
+        cosines.push((dot(a, b) / (dot(a, a) * dot(b, b)).sqrt(), name));
     }
+    cosines.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    let least = if rounds_rows() { 0.995 } else { 0.999 };
+    assert!(cosines[0].0 >= least && cosines[cosines.len() / 2].0 >= 0.999, "{:?}", &cosines[..5]);
 }
