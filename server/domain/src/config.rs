@@ -72,7 +72,7 @@ pub enum Compute {
     Auto,
     /// Single precision: the reference.
     F32,
-    /// Weights and the rows they meet are rounded to bf16, sums are f32: about twice as fast, half the memory.
+    /// Frozen weights are rounded to bf16, on AMD's CPUs the rows they meet as well; sums are f32: faster, half the memory.
     Bf16,
 }
 
