@@ -5,7 +5,7 @@
 //! vector units multiply bf16 pairs more slowly than f32, so there, without AMX, the weight is widened in registers and multiplied in
 //! f32: half the memory traffic of f32 at nearly its speed.
 //!
-//! Rounding the rows as well moves gradients twice as far as rounding the weight does, so it is done only where all else would be slow,
+//! Rounding the rows as well moves gradients further than rounding the weight does, so it is done only where all else would be slow,
 //! pair by pair. In tile registers a row is the sum of two bf16 rows, its rounding and what that leaves, exact to 16 bits; elsewhere it
 //! is multiplied as it is.
 //! The sum of one element runs over k in one fixed order, whatever the number of rows or threads: a row comes out the same
