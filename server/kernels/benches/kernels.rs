@@ -87,7 +87,7 @@ const LINEARS: [(&str, bool, bool); 12] = [
 fn linear_forward(bencher: Bencher, (name, bf16, adapted): (&str, bool, bool)) {
     let (f, e, parts) = linear(name);
     let (x, w) = (random(&[spans().0, e]), frozen(f, e, bf16));
-    let lora = Lora::new(if adapted { parts } else { Vec::new() }, 2.0).unwrap();
+    let lora = Lora::new(if adapted { parts } else { Vec::new() }, 2.0, &w).unwrap();
     bencher.bench(|| lora_linear(&x, &w, Onto::Zero, &lora).unwrap());
 }
 
@@ -96,7 +96,7 @@ fn linear_backward(bencher: Bencher, (name, bf16, adapted): (&str, bool, bool)) 
     let (f, e, parts) = linear(name);
     let t = spans().0;
     let (x, g, w) = (random(&[t, e]), random(&[t, f]), frozen(f, e, bf16));
-    let lora = Lora::new(if adapted { parts } else { Vec::new() }, 2.0).unwrap();
+    let lora = Lora::new(if adapted { parts } else { Vec::new() }, 2.0, &w).unwrap();
     let u = lora_linear(&x, &w, Onto::Zero, &lora).unwrap().1;
     bencher.bench(|| lora_linear_backward(&g, &x, &w, &lora, &u, true).unwrap());
 }

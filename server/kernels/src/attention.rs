@@ -44,6 +44,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, spans: &[Span]) -> Result<(
         let (o, lse) = single::attention(shape, qs, ks, vs, spans);
         return Ok((tensor(o, (t, h, d), q)?, tensor(lse, (t, h), q)?));
     }
+    let spans = cut(spans);
     let tasks: Vec<(&Span, usize)> = spans.iter().flat_map(|span| (0..kv).map(move |head| (span, head))).collect();
     let results: Vec<(Vec<f32>, Vec<f32>)> = tasks
         .par_iter()
@@ -92,7 +93,8 @@ pub fn attention_backward(
     let (gs, qs, ks, vs, os, ls) = (gv.slice(), qv.slice(), kview.slice(), vview.slice(), ov.slice(), lv.slice());
     let shape = Shape { h, kv, d };
     // a task is a kv-head and a share of the spans with sums of its own, so that the order of summation is fixed
-    let shares = shares(spans);
+    let spans = cut(spans);
+    let shares = shares(&spans);
     let tasks: Vec<(&[Span], usize)> = (0..kv).flat_map(|head| shares.iter().map(move |share| (*share, head))).collect();
     let results: Vec<(Vec<f32>, Vec<f32>, Vec<f32>)> = tasks
         .par_iter()
@@ -115,6 +117,25 @@ pub fn attention_backward(
         }
     }
     Ok((tensor(dq, (t, h, d), q)?, tensor(dk, (s, kv, d), q)?, tensor(dv, (s, kv, d), q)?))
+}
+
+/// Most rows of q that are multiplied with keys at once: what the last of them sees, the first of them must be kept from.
+const ROWS: usize = 64;
+
+/// The same spans in pieces of few rows, each with the keys that its last row sees.
+fn cut(spans: &[Span]) -> Vec<Span> {
+    let pieces = |span: &Span| {
+        let Span { query, keys } = span.clone();
+        (query.start..query.end).step_by(ROWS).map(move |start| {
+            let end = query.end.min(start + ROWS);
+            let mut keys = keys.clone();
+            if let Some(own) = keys.last_mut() {
+                own.end -= query.end - end;
+            }
+            Span { query: start..end, keys }
+        })
+    };
+    spans.iter().flat_map(pieces).collect()
 }
 
 /// At most this many tasks a kv-head in the backward.

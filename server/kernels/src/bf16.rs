@@ -16,12 +16,16 @@
 mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod low_rank;
+mod rows;
 
 use std::ops::Range;
 use std::sync::LazyLock;
 
 use rayon::prelude::*;
 
+pub(crate) use self::low_rank::{Factors, LowRank, is_usable as adapters_ride_along};
+use self::rows::{Part, Strip, strip_by_strip};
 use crate::gemm::Mat;
 use crate::math::wide;
 
@@ -33,13 +37,20 @@ const TILE_ROWS: usize = 32;
 const COLS: usize = 32;
 /// Numbers along k of one cache line.
 const LINE: usize = 32;
-/// Lines along k that are multiplied before a tile is stored: 4096 numbers, so that a panel (256 kB) stays in the L2 cache.
+/// Lines along k that are multiplied before a tile of vector registers is stored: at most 4096 numbers, so that a panel (256 kB) stays in
+/// the L2 cache.
 const DEPTH: usize = 128;
+/// Lines along k of strips of 32 rows, 4 kB each, that stay in the L2 cache beside a panel and what is stored.
+const CACHED: usize = 320;
+/// Strips that meet a panel one after the other.
+const STRIPS: usize = 16;
+/// Lines along k that a product of one strip asks for before it needs them.
+const AHEAD: usize = 8;
 /// Products of fewer multiply-adds stay on the calling thread.
 const SERIAL: usize = 1 << 17;
 
 /// 32 bf16 numbers of one cache line.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
 struct Line([u16; LINE]);
 
@@ -87,6 +98,18 @@ impl Way {
     fn rows(self) -> usize {
         if self == Self::Tiles { TILE_ROWS } else { ROWS }
     }
+
+    /// Lines along k, of `along`, that some strips meet before the next. Sums go on in tile registers where they were; elsewhere the
+    /// sums of runs are added, which must be the same runs whatever the number of rows.
+    fn depth(self, strips: usize, along: usize) -> usize {
+        let most = if self == Self::Tiles { (CACHED / strips.max(1)).max(8) } else { DEPTH };
+        along.div_ceil(along.div_ceil(most).max(1)).max(1)
+    }
+
+    /// The same for panel `p` of `n` columns: sums of less than 32 columns cannot be put back into tile registers.
+    fn whole_depth(self, p: usize, n: usize, depth: usize) -> usize {
+        if self == Self::Tiles && (p + 1) * COLS > n { usize::MAX / 2 } else { depth }
+    }
 }
 
 /// Can this CPU multiply in tile registers (AMX-BF16), and does the system let this process do so?
@@ -114,10 +137,13 @@ fn made_by_intel() -> bool {
 }
 
 /// A matrix B [k, n] in bf16, in panels of 32 columns; in a panel, line 2i and 2i + 1 hold the pairs (B[2i, j], B[2i + 1, j]).
+#[derive(Clone)]
 pub struct Packed {
     lines: Vec<Line>,
     k: usize,
     n: usize,
+    /// Of each panel, lines along k outside of which all is zero.
+    used: Vec<Range<usize>>,
 }
 
 impl std::fmt::Debug for Packed {
@@ -177,17 +203,44 @@ impl Packed {
     /// When `b` does not fit its slice: a shape error is a bug of the caller.
     pub fn new(b: Mat, k: usize, n: usize) -> Self {
         assert!(k == 0 || n == 0 || (k - 1) * b.row + (n - 1) * b.col < b.data.len(), "{k}x{n} does not fit {} numbers", b.data.len());
+        let mut packed = Self::zeros(k, n);
         let panel = lines_of(k) * COLS; // lines of a panel: 32 columns x 32 numbers a line, in pairs
-        let mut lines = vec![ZERO; panel * n.div_ceil(COLS)];
-        lines.par_chunks_mut(panel.max(1)).enumerate().for_each(|(p, lines)| {
+        packed.lines.par_chunks_mut(panel.max(1)).enumerate().for_each(|(p, lines)| {
             for i in 0..k {
                 for j in p * COLS..n.min((p + 1) * COLS) {
-                    let (c, pair) = (j - p * COLS, i / 2);
-                    lines[2 * pair + c / 16].0[2 * (c % 16) + i % 2] = round(b.data[i * b.row + j * b.col]);
+                    let (line, at) = place(i, j - p * COLS);
+                    lines[line].0[at] = round(b.data[i * b.row + j * b.col]);
                 }
             }
         });
-        Self { lines, k, n }
+        packed.seen()
+    }
+
+    /// B = 0.
+    fn zeros(k: usize, n: usize) -> Self {
+        Self { lines: vec![ZERO; lines_of(k) * COLS * n.div_ceil(COLS)], k, n, used: Vec::new() }
+    }
+
+    /// Puts the bf16 number `x` at row i, column j.
+    fn put(&mut self, i: usize, j: usize, x: u16) {
+        let (line, at) = place(i, j % COLS);
+        self.lines[j / COLS * lines_of(self.k) * COLS + line].0[at] = x;
+    }
+
+    /// Looks which lines are in use, when all numbers are there.
+    fn seen(mut self) -> Self {
+        let along = lines_of(self.k);
+        let is_used = |line: &[Line]| line.iter().any(|line| line.0 != ZERO.0);
+        let used = |panel: &[Line]| {
+            let mut lines = panel.chunks_exact(COLS);
+            let start = lines.clone().position(is_used).unwrap_or(along);
+            start..lines.rposition(is_used).map_or(along, |last| last + 1)
+        };
+        self.used = match along {
+            0 => vec![0..0; self.n.div_ceil(COLS)],
+            _ => self.lines.chunks_exact(along * COLS).map(used).collect(),
+        };
+        self
     }
 
     /// Rows of B.
@@ -205,7 +258,7 @@ impl Packed {
     /// # Panics
     /// When `a` does not fit its slice.
     pub fn product(&self, m: usize, a: &[f32], alpha: f32) -> Vec<f32> {
-        self.filled(m, a, None, alpha, Way::fastest())
+        self.product_by(m, a, None, alpha, Way::fastest())
     }
 
     /// base + a B [m, n] of a [m, k], base [m, n] or [n], the same for every row.
@@ -213,191 +266,144 @@ impl Packed {
     /// # Panics
     /// When an operand does not fit its slice.
     pub fn product_onto(&self, m: usize, a: &[f32], base: &[f32]) -> Vec<f32> {
-        self.filled(m, a, Some(base), 1.0, Way::fastest())
+        self.product_by(m, a, Some(base), 1.0, Way::fastest())
     }
 
-    /// base + alpha * a B, where there is one; `way` is one of [`Way::all`].
-    fn filled(&self, m: usize, a: &[f32], base: Option<&[f32]>, alpha: f32, way: Way) -> Vec<f32> {
+    fn product_by(&self, m: usize, a: &[f32], base: Option<&[f32]>, alpha: f32, way: Way) -> Vec<f32> {
+        let strips = strip_by_strip(m, self.k, a, way, |rows, a| Strip::new(rows, a, way));
+        self.filled(m, &strips, base, alpha, way, None)
+    }
+
+    /// base + alpha * a B, where there is one, + the product of `more`; `way` is one of [`Way::all`] and rows are arranged for it.
+    fn filled(&self, m: usize, a: &[Strip], base: Option<&[f32]>, alpha: f32, way: Way, more: Option<(&[Strip], &Self)>) -> Vec<f32> {
         let mut out: Vec<f32> = Vec::with_capacity(m * self.n); // never cleared: every number is written below
         // SAFETY: there is room; the panels cover all n columns of all m rows, and each number is written before it is read.
         unsafe {
-            self.fill(m, a, out.as_mut_ptr(), base, alpha, way);
+            self.fill(m, a, out.as_mut_ptr(), base, alpha, way, more);
             out.set_len(m * self.n);
         }
         out
     }
 
-    /// `dst[m, n] = base + alpha * a[m, k] B`.
+    /// `dst[m, n] = base + alpha * a[m, k] B + more`.
     ///
     /// # Safety
     /// `dst` has room for m x n numbers; `way` is one of [`Way::all`].
-    unsafe fn fill(&self, m: usize, a: &[f32], dst: *mut f32, base: Option<&[f32]>, alpha: f32, way: Way) {
+    #[expect(clippy::too_many_arguments, reason = "a product with two things added")]
+    unsafe fn fill(
+        &self,
+        m: usize,
+        a: &[Strip],
+        dst: *mut f32,
+        base: Option<&[f32]>,
+        alpha: f32,
+        way: Way,
+        more: Option<(&[Strip], &Self)>,
+    ) {
         let (k, n, along) = (self.k, self.n, lines_of(self.k));
-        assert!(a.len() >= m * k, "left operand {m}x{k} does not fit {} numbers", a.len());
         let base_row = if base.is_some_and(|base| base.len() == n) { 0 } else { n };
         assert!(base.is_none_or(|base| base.len() == n || base.len() == m * n), "base is neither [{n}] nor [{m}, {n}]");
+        let same = |u: &[Strip]| u.len() == a.len() && u.iter().zip(a).all(|(u, a)| u.rows == a.rows);
+        assert!(a.last().map_or(0, |strip| strip.rows.end) == m && more.is_none_or(|(u, b)| same(u) && b.n == n), "other strips");
         if m == 0 || n == 0 {
             return;
         }
-        let strips = strips(m, way.rows());
-        let a = match way {
-            Way::Tiles => Rows::Split(pack_rows(a, k, &strips, [ZERO; 2], split_strip)),
-            Way::Pairs => Rows::Rounded(pack_rows(a, k, &strips, ZERO, round_strip)),
-            Way::Widened | Way::Portable => Rows::Exact(pack_rows(a, k, &strips, Wide([0.0; LINE]), copy_strip)),
-        };
         let out = Columns { data: dst, row: n };
-        let panel = |p: usize| {
-            let b = &self.lines[p * along * COLS..(p + 1) * along * COLS];
-            let cols = COLS.min(n - p * COLS);
-            for first in (0..along.max(1)).step_by(DEPTH) {
-                let depth = DEPTH.min(along - first);
-                for (i, strip) in strips.iter().enumerate() {
-                    let rows = strip.len();
-                    // what comes after this panel is on its way from memory while this one is multiplied: the first two strips ask for
-                    // half of it each, a line for every two that they read
-                    let fetch = match (strips.len(), i) {
-                        (1, _) => 2,
-                        (_, 0 | 1) => 1,
-                        _ => 0,
-                    };
-                    let ahead = self.lines.as_ptr().wrapping_add(((p + 1) * along + first + i * depth / 2) * COLS);
-                    // lines of a strip are ordered (line along k, row)
-                    let a = a.part(strip.start * along + first * rows, depth * rows);
-                    let b = &b[first * COLS..(first + depth) * COLS];
-                    // SAFETY: rows of the strip are below m and columns p * 32 .. p * 32 + cols below n, which `dst` holds, and the base,
-                    // if with one row for all; no two panels share a column, so no two threads write one element.
-                    unsafe {
-                        let c = out.at(strip.start, p * COLS);
-                        let old = match base {
-                            _ if first > 0 => Some((c.cast_const(), n)),
-                            Some(base) => Some((base.as_ptr().add(strip.start * base_row + p * COLS), base_row)),
-                            None => None,
+        let panels = n.div_ceil(COLS);
+        // some strips against some panels: what is read of the strips stays in the L2 cache while all these panels meet it
+        let block = |strips: Range<usize>, panels: Range<usize>| {
+            let mut registers = Registers::default();
+            let depth = way.depth(strips.len(), along);
+            for turn in 0.. {
+                let mut runs = panels.clone().filter_map(|p| Some((p, self.run(p, way.whole_depth(p, n, depth), turn)?))).peekable();
+                if runs.peek().is_none() {
+                    break;
+                }
+                for (p, run) in runs {
+                    let (lines, last) = (self.part(p, &run), run.end >= self.used[p].end);
+                    let more = more.filter(|_| last).map(|(u, b)| (u, b.used[p].clone(), b.part(p, &b.used[p])));
+                    for (i, at) in strips.clone().enumerate() {
+                        let strip = &a[at];
+                        // what comes after this panel is on its way from memory while this one is multiplied: the first two strips ask
+                        // for half of it each, a line for every two that they read
+                        let fetch = match (strips.len(), i) {
+                            (1, _) => 2,
+                            (_, 0 | 1) => 1,
+                            _ => 0,
                         };
-                        Tile { b, rows, cols, old, alpha, ahead, fetch }.store(a, c, n, way);
+                        let ahead = lines.as_ptr().wrapping_add((along + i * run.len() / 2) * COLS);
+                        let (rows, cols) = (strip.rows.len(), COLS.min(n - p * COLS));
+                        // SAFETY: rows of the strip are below m and columns p * 32 .. p * 32 + cols below n, which `dst` holds, and the
+                        // base, if with one row for all; no two tasks share a strip of a panel, so no two threads write one element.
+                        unsafe {
+                            let c = out.at(strip.rows.start, p * COLS);
+                            let base = base.map(|base| (base.as_ptr().add(strip.rows.start * base_row + p * COLS), base_row));
+                            let mut tile = Tile { b: lines, rows, cols, base, alpha, ahead, fetch, resumes: turn > 0, last };
+                            let more = more.as_ref().map(|(u, run, lines)| (u[at].part(run), *lines));
+                            if way == Way::Tiles {
+                                tile.store(strip.part(&run), more, c, n, way, &mut registers);
+                                continue;
+                            }
+                            tile.store(strip.part(&run), None, c, n, way, &mut registers);
+                            if let Some((u, lines)) = more {
+                                (tile.b, tile.resumes, tile.alpha, tile.fetch) = (lines, true, 1.0, 0);
+                                tile.store(u, None, c, n, way, &mut registers);
+                            }
+                        }
                     }
                 }
             }
         };
-        let panels = n.div_ceil(COLS);
         if m * n * k < SERIAL {
-            (0..panels).for_each(panel);
-        } else {
-            (0..panels).into_par_iter().for_each(panel);
+            block(0..a.len(), 0..panels);
+            return;
         }
-    }
-}
-
-/// Rows in even strips of at most `most`.
-fn strips(m: usize, most: usize) -> Vec<Range<usize>> {
-    let count = m.div_ceil(most);
-    let (even, longer) = (m / count.max(1), m % count.max(1));
-    let mut start = 0;
-    (0..count)
-        .map(|i| {
-            let strip = start..start + even + usize::from(i < longer);
-            start = strip.end;
-            strip
-        })
-        .collect()
-}
-
-/// Rows of A, strip by strip, in a strip by (line along k, row).
-enum Rows {
-    /// Rounding and rest.
-    Split(Vec<[Line; 2]>),
-    Rounded(Vec<Line>),
-    Exact(Vec<Wide>),
-}
-
-/// Lines of [`Rows`].
-#[derive(Clone, Copy)]
-enum Part<'a> {
-    Split(&'a [[Line; 2]]),
-    Rounded(&'a [Line]),
-    Exact(&'a [Wide]),
-}
-
-impl Rows {
-    fn part(&self, first: usize, n: usize) -> Part<'_> {
-        match self {
-            Self::Split(lines) => Part::Split(&lines[first..first + n]),
-            Self::Rounded(lines) => Part::Rounded(&lines[first..first + n]),
-            Self::Exact(lines) => Part::Exact(&lines[first..first + n]),
-        }
-    }
-}
-
-/// The rows of `a` [m, k] as lines of [`Rows`]; `pack(lines, a, k, rows, first)` fills those of a strip's numbers along k from
-/// line `first` on.
-fn pack_rows<L: Copy + Send>(
-    a: &[f32],
-    k: usize,
-    strips: &[Range<usize>],
-    zero: L,
-    pack: fn(&mut [L], &[f32], usize, usize, usize),
-) -> Vec<L> {
-    let along = lines_of(k);
-    let m = strips.last().map_or(0, |s| s.end);
-    let mut packed = vec![zero; m * along];
-    let serial = m * k < SERIAL / 16;
-    // a few strips too are shared among the threads
-    let pieces = if serial { 1 } else { rayon::current_num_threads().div_ceil(strips.len().max(1)) };
-    let piece = along.div_ceil(pieces).max(1);
-    let mut rest = packed.as_mut_slice();
-    let mut tasks = Vec::with_capacity(strips.len() * pieces);
-    for strip in strips {
-        let a = &a[strip.start * k..strip.end * k];
-        for first in (0..along).step_by(piece) {
-            let (lines, tail) = rest.split_at_mut(strip.len() * piece.min(along - first));
-            tasks.push((lines, a, strip.len(), first));
-            rest = tail;
-        }
-    }
-    if serial {
-        tasks.into_iter().for_each(|(lines, a, rows, first)| pack(lines, a, k, rows, first));
-    } else {
-        tasks.into_par_iter().for_each(|(lines, a, rows, first)| pack(lines, a, k, rows, first));
-    }
-    packed
-}
-
-wide! {
-    fn split_strip(lines: &mut [[Line; 2]], a: &[f32], k: usize, rows: usize, first: usize) -> () {
-        pack(lines, a, k, rows, first, |[rounded, rest], i, x| {
-            rounded.0[i] = round(x);
-            rest.0[i] = round(rest_of(x));
+        let chunk = panels.div_ceil(4 * rayon::current_num_threads());
+        let chunks = panels.div_ceil(chunk);
+        let blocks = a.len().div_ceil(STRIPS);
+        (0..chunks * blocks).into_par_iter().with_max_len(1).for_each(|task| {
+            let (p, strip) = (task / blocks * chunk, task % blocks * STRIPS);
+            block(strip..a.len().min(strip + STRIPS), p..panels.min(p + chunk));
         });
     }
-}
 
-wide! {
-    fn round_strip(lines: &mut [Line], a: &[f32], k: usize, rows: usize, first: usize) -> () {
-        pack(lines, a, k, rows, first, |line, i, x| line.0[i] = round(x));
-    }
-}
-
-wide! {
-    fn copy_strip(lines: &mut [Wide], a: &[f32], k: usize, rows: usize, first: usize) -> () {
-        pack(lines, a, k, rows, first, |line, i, x| line.0[i] = x);
-    }
-}
-
-/// Puts the numbers of `rows` rows of `a` along k, from line `first` on, into `lines`.
-#[inline(always)]
-fn pack<L>(lines: &mut [L], a: &[f32], k: usize, rows: usize, first: usize, put: impl Fn(&mut L, usize, f32)) {
-    let depth = lines.len() / rows;
-    for (r, row) in a.chunks_exact(k).enumerate() {
-        let (whole, rest) = row[first * LINE..k.min((first + depth) * LINE)].as_chunks::<LINE>();
-        for (l, numbers) in whole.iter().enumerate() {
-            let line = &mut lines[l * rows + r];
-            for (i, &x) in numbers.iter().enumerate() {
-                put(line, i, x);
-            }
+    /// a B [rows, n] of the rows of one strip, on the calling thread.
+    fn strip(&self, a: &Strip, way: Way) -> Vec<f32> {
+        let (rows, n) = (a.rows.len(), self.n);
+        let mut out: Vec<f32> = Vec::with_capacity(rows * n);
+        let mut registers = Registers::default();
+        for p in 0..n.div_ceil(COLS) {
+            let run = self.used[p].clone();
+            let c = out.as_mut_ptr().wrapping_add(p * COLS);
+            let cols = COLS.min(n - p * COLS);
+            let b = self.part(p, &run);
+            let ahead = b.as_ptr().wrapping_add(AHEAD * COLS);
+            let tile = Tile { b, rows, cols, base: None, alpha: 1.0, ahead, fetch: 2, resumes: false, last: true };
+            // SAFETY: there is room for the strip's rows of n numbers, of which these are `cols`.
+            unsafe { tile.store(a.part(&run), None, c, n, way, &mut registers) };
         }
-        for (i, &x) in rest.iter().enumerate() {
-            put(&mut lines[whole.len() * rows + r], i, x);
-        }
+        // SAFETY: the panels cover all n columns.
+        unsafe { out.set_len(rows * n) };
+        out
     }
+
+    /// Lines of panel `p` along k.
+    fn part(&self, p: usize, lines: &Range<usize>) -> &[Line] {
+        let start = p * lines_of(self.k);
+        &self.lines[(start + lines.start) * COLS..(start + lines.end) * COLS]
+    }
+
+    /// The lines along k of a panel that are in use are met in runs of `depth`: those of a turn. A panel without any has one empty run.
+    fn run(&self, p: usize, depth: usize, turn: usize) -> Option<Range<usize>> {
+        let used = &self.used[p];
+        let first = used.start + turn * depth;
+        (turn == 0 || first < used.end).then(|| first..used.end.min(first + depth).max(first))
+    }
+}
+
+/// Where number (i, c) of a panel is: (line, number in it).
+fn place(i: usize, c: usize) -> (usize, usize) {
+    (i / 2 * 2 + c / 16, 2 * (c % 16) + i % 2)
 }
 
 /// The destination, of which every panel writes columns of its own.
@@ -422,15 +428,41 @@ struct Tile<'a> {
     b: &'a [Line], // depth x 32
     rows: usize,
     cols: usize,
-    /// What the sums are added to, and how far its rows are apart.
-    old: Option<(*const f32, usize)>,
+    /// What alpha times the sums is added to in the end, and how far its rows are apart.
+    base: Option<(*const f32, usize)>,
     alpha: f32,
     /// Lines that are needed next, and how many of them to ask for with every two of `b`; an address that is only hinted at.
     ahead: *const Line,
     fetch: usize,
+    /// Do the sums of an earlier run stand where these go?
+    resumes: bool,
+    /// Is this the last run?
+    last: bool,
+}
+
+/// What the tile registers of this thread are set up for; they are given up at the end.
+#[derive(Default)]
+struct Registers {
+    /// Rows of a tile, 0 = not set up.
+    rows: usize,
+}
+
+#[cfg(all(target_arch = "x86_64", target_pointer_width = "64", target_os = "linux"))]
+impl Drop for Registers {
+    fn drop(&mut self) {
+        if self.rows > 0 {
+            amx::release();
+        }
+    }
 }
 
 impl Tile<'_> {
+    /// What sums in vector registers are added to.
+    #[inline(always)]
+    fn old(&self, c: *const f32, row: usize) -> Option<(*const f32, usize)> {
+        if self.resumes { Some((c, row)) } else { self.base }
+    }
+
     /// Asks for the lines that are needed after `pair` pairs of lines.
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
@@ -442,10 +474,12 @@ impl Tile<'_> {
         }
     }
 
-    /// Computes the tile of `a`, depth x rows lines, and stores it at `c`, whose rows are `row` numbers apart.
+    /// Computes the tile of `a`, depth x rows lines, in tile registers with that of `more` added, and stores it at `c`, whose rows are
+    /// `row` numbers apart.
     ///
-    /// SAFETY: `rows` rows of `cols` numbers at `c` must be writable by this thread alone, as many at `old` readable; `way` must be one of this CPU's.
-    unsafe fn store(&self, a: Part, c: *mut f32, row: usize, way: Way) {
+    /// SAFETY: `rows` rows of `cols` numbers at `c` must be writable by this thread alone, as many at `base` readable, and sums at `c` if it resumes;
+    /// `way` must be one of this CPU's.
+    unsafe fn store(&self, a: Part, more: Option<(Part, &[Line])>, c: *mut f32, row: usize, way: Way, registers: &mut Registers) {
         #[cfg(target_arch = "x86_64")]
         {
             macro_rules! rows {
@@ -460,9 +494,14 @@ impl Tile<'_> {
             match (a, way) {
                 #[cfg(all(target_pointer_width = "64", target_os = "linux"))]
                 (Part::Split(a), Way::Tiles) => {
-                    assert!((1..=TILE_ROWS).contains(&self.rows) && a.len() * COLS == self.b.len() * self.rows);
+                    let more = match more {
+                        Some((Part::Split(a), b)) => Some((a, b)),
+                        _ => None,
+                    };
+                    let fits = |a: &[[Line; 2]], b: &[Line]| a.len() * COLS == b.len() * self.rows;
+                    assert!((1..=TILE_ROWS).contains(&self.rows) && fits(a, self.b) && more.is_none_or(|(a, b)| fits(a, b)));
                     // SAFETY: the caller's promises; lengths are as asserted.
-                    return unsafe { amx::tile(self, a, c, row) };
+                    return unsafe { amx::tile(self, a, more, c, row, registers) };
                 }
                 (Part::Rounded(a), Way::Pairs) => {
                     assert_eq!(a.len() * COLS, self.b.len() * self.rows);
@@ -476,14 +515,14 @@ impl Tile<'_> {
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
-        let _ = (self.ahead, self.fetch);
+        let _ = (self.ahead, self.fetch, self.last, more, registers);
         let Part::Exact(a) = a else { unreachable!("rows are packed for {way:?}, which this CPU has not") };
         let sums = tile_portable(a, self.b, self.rows);
         for (r, sums) in sums.iter().take(self.rows).enumerate() {
             for (j, s) in sums.iter().enumerate().take(self.cols) {
                 // SAFETY: the caller's promise.
                 unsafe {
-                    let old = self.old.map_or(0.0, |(old, row)| old.add(r * row + j).read());
+                    let old = self.old(c, row).map_or(0.0, |(old, row)| old.add(r * row + j).read());
                     c.add(r * row + j).write(old + self.alpha * s);
                 }
             }
@@ -525,17 +564,6 @@ mod tests {
         assert!(widen(round(f32::NAN)).is_nan() && widen(round(f32::from_bits(0x7f80_0001))).is_nan());
     }
 
-    #[test]
-    fn strips_are_even_and_cover_all_rows() {
-        for m in 1..100 {
-            for most in [ROWS, TILE_ROWS] {
-                let strips = strips(m, most);
-                assert!(strips.iter().all(|s| (1..=most).contains(&s.len())), "{m}: {strips:?}");
-                assert_eq!(strips.iter().map(ExactSizeIterator::len).sum::<usize>(), m);
-            }
-        }
-    }
-
     /// Every way of this CPU, and f64 sums of the rounded numbers, agree.
     #[test]
     fn products_equal_the_sum_of_rounded_numbers_on_random_shapes() {
@@ -549,8 +577,8 @@ mod tests {
             let (packed, from_t) = (Packed::new(Mat::rows(&b, n), k, n), Packed::new(Mat::rows(&transposed, k).t(), k, n));
             for (base, alpha) in [(None, 1.0), (Some(&start[..]), 0.5), (Some(&start[..n]), 1.0)] {
                 let ways = Way::all();
-                let got: Vec<Vec<f32>> = ways.iter().map(|&way| packed.filled(m, &a, base, alpha, way)).collect();
-                assert_eq!(got[ways.len() - 1], from_t.filled(m, &a, base, alpha, Way::Portable));
+                let got: Vec<Vec<f32>> = ways.iter().map(|&way| packed.product_by(m, &a, base, alpha, way)).collect();
+                assert_eq!(got[ways.len() - 1], from_t.product_by(m, &a, base, alpha, Way::Portable));
                 for i in 0..m * n {
                     let dot = |row: fn(f32) -> f32| -> f64 {
                         (0..k).map(|x| f64::from(row(a[i / n * k + x])) * f64::from(widen(round(b[x * n + i % n])))).sum()
@@ -575,9 +603,9 @@ mod tests {
             let (a, b, base) = (fill(m * k), fill(k * n), fill(n));
             let packed = Packed::new(Mat::rows(&b, n), k, n);
             for &way in Way::all() {
-                let all = packed.filled(m, &a, Some(&base), 1.0, way);
+                let all = packed.product_by(m, &a, Some(&base), 1.0, way);
                 for r in 0..m {
-                    let alone = packed.filled(1, &a[r * k..(r + 1) * k], Some(&base), 1.0, way);
+                    let alone = packed.product_by(1, &a[r * k..(r + 1) * k], Some(&base), 1.0, way);
                     assert_eq!(alone, all[r * n..(r + 1) * n], "{way:?}, row {r}");
                 }
             }

@@ -8,7 +8,9 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::frozen::Frozen;
+use crate::bf16::{Factors, LowRank, adapters_ride_along};
+use crate::frozen::{Frozen, FrozenView};
+use crate::gemm::Mat;
 use crate::skinny::{self, Cols, Expansion, Lanes};
 use crate::view::{View, tensor};
 
@@ -28,38 +30,71 @@ pub struct LoraPart {
 pub struct Lora {
     parts: Vec<LoraPart>,
     scale: f64,
-    /// A^T of all parts side by side [E, sum of R]; empty where the numbers are not f32 on the CPU.
-    a: Lanes,
-    /// s B^T [R, Fi] of each part; none there.
-    b: Vec<Vec<f32>>,
+    arranged: Arranged,
+}
+
+#[derive(Clone, Debug)]
+enum Arranged {
+    /// Not at all: the numbers are not f32 on the CPU.
+    Plain,
+    /// For products of their own.
+    Lanes {
+        /// A^T of all parts side by side [E, sum of R].
+        a: Lanes,
+        /// s B^T [R, Fi] of each part.
+        b: Vec<Vec<f32>>,
+    },
+    /// To ride along with the frozen weight.
+    Along {
+        /// A^T, then s B^T.
+        forward: Box<LowRank>,
+        /// s B, then A.
+        backward: Box<LowRank>,
+    },
 }
 
 impl Lora {
-    /// Arranges `parts`, which read the same input, with adapter scale `scale`. No parts = the adapter is off.
-    pub fn new(parts: Vec<LoraPart>, scale: f64) -> Result<Self> {
-        let (mut stacked, mut b) = (Vec::new(), Vec::with_capacity(parts.len()));
-        for part in &parts {
-            let (Some(a), Some(bv)) = (View::of(&part.a), View::of(&part.b)) else {
-                return Ok(Self { parts, scale, ..Self::default() });
-            };
-            let (fi, r) = part.b.dims2()?;
-            stacked.extend_from_slice(a.slice());
-            b.push(skinny::transposed(bv.slice(), fi, r).into_iter().map(|b| b * scale as f32).collect());
-        }
-        let width: usize = parts.iter().map(|p| p.a.dims()[0]).sum();
-        let e = stacked.len() / width.max(1);
-        let a = Lanes::new(&skinny::transposed(&stacked, width, e), e, width);
-        Ok(Self { parts, scale, a, b })
+    /// Arranges `parts`, which read the same input, with adapter scale `scale`, for the products of `w`. No parts = the adapter is off.
+    pub fn new(parts: Vec<LoraPart>, scale: f64, w: &Frozen) -> Result<Self> {
+        let arranged = Arranged::new(&parts, scale as f32, w)?;
+        Ok(Self { parts, scale, arranged })
     }
 
     /// Sum of R.
     fn width(&self) -> usize {
         self.parts.iter().map(|p| p.a.dims()[0]).sum()
     }
+}
 
-    /// Can products of f32 slices use it?
-    fn is_fast(&self) -> bool {
-        self.b.len() == self.parts.len()
+impl Default for Arranged {
+    fn default() -> Self {
+        Self::Lanes { a: Lanes::default(), b: Vec::new() }
+    }
+}
+
+impl Arranged {
+    fn new(parts: &[LoraPart], scale: f32, w: &Frozen) -> Result<Self> {
+        let (mut shapes, mut a_views, mut scaled) = (Vec::new(), Vec::new(), Vec::new());
+        for part in parts {
+            let (Some(a), Some(b)) = (View::of(&part.a), View::of(&part.b)) else { return Ok(Self::Plain) };
+            shapes.push((part.b.dims2()?, part.start));
+            a_views.push(a);
+            scaled.push(b.slice().iter().map(|b| b * scale).collect::<Vec<_>>());
+        }
+        let (e, f) = (w.inputs(), w.outputs());
+        if matches!(w, Frozen::Bf16 { .. }) && adapters_ride_along() && !parts.is_empty() {
+            let (mut forward, mut backward) = (Vec::new(), Vec::new());
+            for ((&((fi, r), start), a), b) in shapes.iter().zip(&a_views).zip(&scaled) {
+                let (a, b) = (Mat::rows(a.slice(), e), Mat::rows(b, r));
+                forward.push(Factors { r, down: a.t(), inputs: 0..e, up: b.t(), outputs: start..start + fi });
+                backward.push(Factors { r, down: b, inputs: start..start + fi, up: a, outputs: 0..e });
+            }
+            return Ok(Self::Along { forward: Box::new(LowRank::new(e, f, &forward)), backward: Box::new(LowRank::new(f, e, &backward)) });
+        }
+        let width: usize = shapes.iter().map(|((_, r), _)| r).sum();
+        let stacked: Vec<f32> = a_views.iter().flat_map(View::slice).copied().collect();
+        let b = shapes.iter().zip(&scaled).map(|(((fi, r), _), b)| skinny::transposed(b, *fi, *r)).collect();
+        Ok(Self::Lanes { a: Lanes::new(&skinny::transposed(&stacked, width, e), e, width), b })
     }
 }
 
@@ -78,22 +113,37 @@ pub enum Onto<'a> {
 pub fn lora_linear(x: &Tensor, w: &Frozen, onto: Onto, lora: &Lora) -> Result<(Tensor, Tensor)> {
     let (t, e) = x.dims2()?;
     let f = w.outputs();
-    let (Some(xv), Some(wv), true) = (View::of(x), w.view(), lora.is_fast()) else { return lora_linear_composed(x, w, onto, lora) };
-    let mut y = match onto {
-        Onto::Zero => wv.product(t, xv.slice()),
+    let (Some(xv), Some(wv)) = (View::of(x), w.view()) else { return lora_linear_composed(x, w, onto, lora) };
+    let xs = xv.slice();
+    let base = match onto {
+        Onto::Zero => None,
         Onto::Bias(more) | Onto::Residual(more) => {
             if more.dims() != [f] && more.dims() != [t, f] {
                 candle_core::bail!("{:?} cannot be added to [{t}, {f}]", more.dims());
             }
-            wv.product_onto(t, xv.slice(), fast(&more.contiguous()?)?.slice())
+            Some(more.contiguous()?)
         }
     };
-    let mut expansions = Vec::with_capacity(lora.parts.len());
-    for (part, w) in lora.parts.iter().zip(&lora.b) {
-        let (n, r) = part.b.dims2()?;
-        expansions.push(Expansion { w, r, n, first: part.start });
-    }
-    let u = skinny::project_and_expand(Cols::all(xv.slice(), e), t, &lora.a, 1.0, &expansions, &mut y, f);
+    let base = base.as_ref().map(fast).transpose()?;
+    let base = base.as_ref().map(View::slice);
+    let (y, u) = match (&lora.arranged, wv) {
+        (Arranged::Plain, _) => return lora_linear_composed(x, w, onto, lora),
+        (Arranged::Along { forward: low, .. }, FrozenView::Bf16 { forward, .. }) => forward.adapted_product(t, xs, base, low),
+        (Arranged::Along { .. }, FrozenView::Full { .. }) => candle_core::bail!("these adapters are arranged for another weight"),
+        (Arranged::Lanes { a, b }, wv) => {
+            let mut y = match base {
+                None => wv.product(t, xs),
+                Some(base) => wv.product_onto(t, xs, base),
+            };
+            let mut expansions = Vec::with_capacity(lora.parts.len());
+            for (part, w) in lora.parts.iter().zip(b) {
+                let (n, r) = part.b.dims2()?;
+                expansions.push(Expansion { w, r, n, first: part.start });
+            }
+            let u = skinny::project_and_expand(Cols::all(xs, e), t, a, 1.0, &expansions, &mut y, f);
+            (y, u)
+        }
+    };
     Ok((tensor(y, (t, f), x)?, tensor(u, (t, lora.width()), x)?))
 }
 
@@ -111,30 +161,57 @@ pub fn lora_linear_backward(
 ) -> Result<(Option<Tensor>, Vec<(Tensor, Tensor)>)> {
     let (t, f) = g.dims2()?;
     let e = w.inputs();
-    let (Some(gv), Some(xv), Some(wv), Some(uv), true) = (View::of(g), View::of(x), w.view(), View::of(u), lora.is_fast()) else {
+    let (Some(gv), Some(xv), Some(wv), Some(uv)) = (View::of(g), View::of(x), w.view(), View::of(u)) else {
         return lora_linear_backward_composed(g, x, w, lora, u, want_dx);
     };
     let (gs, xs, us) = (gv.slice(), xv.slice(), uv.slice());
-    let mut dx = want_dx.then(|| wv.product_back(t, gs));
     let s = lora.scale as f32;
     let width = u.dim(1)?;
+    // v = s g_i B [T, sum of R] part after part
+    let (dx, v) = match (&lora.arranged, wv) {
+        (Arranged::Plain, _) => return lora_linear_backward_composed(g, x, w, lora, u, want_dx),
+        (Arranged::Along { backward: low, .. }, FrozenView::Bf16 { backward, .. }) if want_dx => {
+            let (dx, v) = backward.adapted_product(t, gs, None, low);
+            (Some(dx), v)
+        }
+        (Arranged::Along { backward: low, .. }, _) => (None, low.projected(t, gs)),
+        (Arranged::Lanes { .. }, wv) => {
+            let mut dx = want_dx.then(|| wv.product_back(t, gs));
+            let mut vs = vec![0f32; t * width];
+            let mut first = 0;
+            for part in &lora.parts {
+                let (r, fi) = (part.a.dim(0)?, part.b.dim(0)?);
+                let (a, b) = (fast(&part.a)?, fast(&part.b)?);
+                let gi = Cols { data: gs, row: f, first: part.start, n: fi };
+                let lanes = Lanes::new(b.slice(), fi, r);
+                let v = match &mut dx {
+                    Some(dx) => skinny::project_and_expand(gi, t, &lanes, s, &[Expansion { w: a.slice(), r, n: e, first: 0 }], dx, e),
+                    None => skinny::project(gi, t, &lanes, s),
+                };
+                for (all, v) in vs.chunks_exact_mut(width.max(1)).zip(v.chunks_exact(r)) {
+                    all[first..first + r].copy_from_slice(v);
+                }
+                first += r;
+            }
+            (dx, vs)
+        }
+    };
+    let mut pairs = Vec::with_capacity(2 * lora.parts.len());
     let mut first = 0;
+    for part in &lora.parts {
+        let (r, fi) = (part.a.dim(0)?, part.b.dim(0)?);
+        let of = |data| Cols { data, row: width, first, n: r };
+        pairs.push((of(&v), Cols::all(xs, e)));
+        pairs.push((of(us), Cols { data: gs, row: f, first: part.start, n: fi }));
+        first += r;
+    }
+    let mut found = skinny::outers(&pairs, t).into_iter();
     let mut gradients = Vec::with_capacity(lora.parts.len());
     for part in &lora.parts {
         let (r, fi) = (part.a.dim(0)?, part.b.dim(0)?);
-        let (a, b) = (fast(&part.a)?, fast(&part.b)?);
-        let gi = Cols { data: gs, row: f, first: part.start, n: fi };
-        let lanes = Lanes::new(b.slice(), fi, r);
-        // s g_i B, and that times A
-        let v = match &mut dx {
-            Some(dx) => skinny::project_and_expand(gi, t, &lanes, s, &[Expansion { w: a.slice(), r, n: e, first: 0 }], dx, e),
-            None => skinny::project(gi, t, &lanes, s),
-        };
-        let da = skinny::transposed(&skinny::outer(Cols::all(xs, e), t, &v, r), e, r);
-        let mine: Vec<f32> = us.chunks_exact(width).flat_map(|u| &u[first..first + r]).map(|u| u * s).collect();
-        let db = skinny::outer(gi, t, &mine, r);
+        let (da, db) = (found.next().unwrap_or_default(), found.next().unwrap_or_default());
+        let db = skinny::transposed(&db, r, fi).into_iter().map(|x| x * s).collect();
         gradients.push((tensor(da, (r, e), x)?, tensor(db, (fi, r), x)?));
-        first += r;
     }
     Ok((dx.map(|dx| tensor(dx, (t, e), x)).transpose()?, gradients))
 }
@@ -198,16 +275,16 @@ mod tests {
     fn a_weight_of_a_narrower_dtype_multiplies_wider_rows() -> Result<()> {
         let (x, w, g) = (random(&[23, 16], 1)?, random(&[40, 16], 2)?, random(&[23, 40], 3)?);
         let (packed, narrow) = (Frozen::bf16(&w)?, Frozen::new(&w.to_dtype(DType::BF16)?)?);
-        let lora = Lora::new(vec![LoraPart { a: random(&[2, 16], 4)?, b: random(&[40, 2], 5)?, start: 0 }], 1.5)?;
+        let lora = Lora::new(vec![LoraPart { a: random(&[2, 16], 4)?, b: random(&[40, 2], 5)?, start: 0 }], 1.5, &packed)?;
         let ((y, u), (want, want_u)) = (lora_linear(&x, &narrow, Onto::Zero, &lora)?, lora_linear(&x, &packed, Onto::Zero, &lora)?);
         assert_eq!(y.dtype(), DType::F32);
         close(&y, &want, 2e-2)?; // its products are rounded to eight bits as well
-        close(&u, &want_u, 1e-5)?;
+        close(&u, &want_u, 2e-4)?; // adapters that ride along are exact to 16 bits
         let (dx, found) = lora_linear_backward(&g, &x, &narrow, &lora, &u, true)?;
         let (want_dx, want) = lora_linear_backward(&g, &x, &packed, &lora, &u, true)?;
         close(&dx.expect("asked for"), &want_dx.expect("asked for"), 4e-2)?;
-        close(&found[0].0, &want[0].0, 1e-4)?;
-        close(&found[0].1, &want[0].1, 1e-4)
+        close(&found[0].0, &want[0].0, 1e-3)?;
+        close(&found[0].1, &want[0].1, 1e-3)
     }
 
     #[test]
@@ -217,7 +294,7 @@ mod tests {
             let part =
                 |fi, start, seed| -> Result<LoraPart> { Ok(LoraPart { a: random(&[2, e], seed)?, b: random(&[fi, 2], seed + 1)?, start }) };
             let parts = vec![part(4, 0, 5)?, part(3, f - 3, 7)?];
-            let lora = Lora::new(parts.clone(), 1.5)?;
+            let lora = Lora::new(parts.clone(), 1.5, &w)?;
             for onto in [Onto::Zero, Onto::Bias(&bias), Onto::Residual(&g)] {
                 let ((y, u), (want, want_u)) = (lora_linear(&x, &w, onto, &lora)?, lora_linear_composed(&x, &w, onto, &lora)?);
                 close(&y, &want, 1e-4)?;
@@ -233,8 +310,8 @@ mod tests {
                 .zip(&vars)
                 .map(|(p, (a, b))| LoraPart { a: a.as_tensor().clone(), b: b.as_tensor().clone(), start: p.start })
                 .collect();
-            let tracked = Lora::new(tracked, 1.5)?;
             let (w64, g64) = (Frozen::new(&w.full()?.0.to_dtype(DType::F64)?)?, g.to_dtype(DType::F64)?);
+            let tracked = Lora::new(tracked, 1.5, &w64)?;
             let (y64, u64) = lora_linear_composed(&xv, &w64, Onto::Zero, &tracked)?;
             let store = (y64 * &g64)?.sum_all()?.backward()?;
             let get = |v: &Var| store.get(v).expect("gradient").clone();

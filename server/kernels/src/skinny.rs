@@ -41,7 +41,7 @@ impl<'a> Cols<'a> {
     }
 }
 
-/// A matrix [k, R], arranged for [`project`] and [`outer`].
+/// A matrix [k, R], arranged for [`project`].
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lanes {
     /// Rows of 16 lanes, padded with zeros: [ceil(R / 16)][k].
@@ -246,63 +246,114 @@ impl<const N: usize> WithSimd for Expand<'_, N> {
     }
 }
 
-/// g^T u [n, R] of g [T, n] and u [T, R]: the sum over rows of outer products.
-pub(crate) fn outer(g: Cols, t: usize, u: &[f32], r: usize) -> Vec<f32> {
-    let lanes = Lanes::new(u, t, r);
-    let mut out = vec![0f32; g.n * r];
-    let task = |(i, out): (usize, &mut [f32])| {
-        let n = out.len() / r;
-        for (block, u) in lanes.blocks.iter().enumerate() {
-            let sums = Arch::new().dispatch(Outer { g: g.data, row: g.row, first: g.first + i * LANES, n, u });
-            let width = LANES.min(r - block * LANES);
-            for (out, sums) in out.chunks_exact_mut(r).zip(&sums) {
-                out[block * LANES..][..width].copy_from_slice(&sums[..width]);
+/// Columns of a block of [`outers`]: three registers of 16 lanes.
+const COLUMNS: usize = 48;
+/// Blocks of a parallel task.
+const BLOCKS: usize = 6;
+/// Ranks whose sums are kept in registers together.
+const RANKS: usize = 8;
+/// Rows that all blocks of a task go through before the next, so that they are read from end to end.
+const DEPTH: usize = 64;
+
+/// u^T x [R, n] of each pair of u [T, R] and x [T, n]: the sums over rows of outer products.
+pub(crate) fn outers(pairs: &[(Cols, Cols)], t: usize) -> Vec<Vec<f32>> {
+    // whole registers only
+    let padded_u: Vec<Vec<f32>> = pairs
+        .iter()
+        .map(|(u, _)| if u.n.is_multiple_of(RANKS) { Vec::new() } else { padded(*u, t, 0, u.n.next_multiple_of(RANKS)) })
+        .collect();
+    let padded_x: Vec<Vec<f32>> = pairs
+        .iter()
+        .map(|(_, x)| if x.n.is_multiple_of(COLUMNS) { Vec::new() } else { padded(*x, t, x.n / COLUMNS * COLUMNS, COLUMNS) })
+        .collect();
+    let us = pairs.iter().zip(&padded_u).map(|(&(u, _), more)| match more.is_empty() {
+        true => u,
+        false => Cols::all(more, u.n.next_multiple_of(RANKS)),
+    });
+    let mut sums: Vec<Vec<f32>> = us.clone().zip(pairs).map(|(u, (_, x))| vec![0f32; u.n * x.n.next_multiple_of(COLUMNS)]).collect(); // [blocks, R, 48]
+    let mut tasks = Vec::new();
+    for (((u, (_, x)), more), sums) in us.clone().zip(pairs).zip(&padded_x).zip(&mut sums) {
+        let whole = x.n / COLUMNS;
+        let (mut blocks, tail) = sums.split_at_mut(whole * u.n * COLUMNS);
+        for first in (0..whole).step_by(BLOCKS) {
+            let (mine, others) = blocks.split_at_mut(BLOCKS.min(whole - first) * u.n * COLUMNS);
+            tasks.push(Outer { u, x: Cols { first: x.first + first * COLUMNS, ..*x }, t, out: mine });
+            blocks = others;
+        }
+        if !tail.is_empty() {
+            tasks.push(Outer { u, x: Cols::all(more, COLUMNS), t, out: tail });
+        }
+    }
+    if pairs.iter().map(|(u, x)| t * u.n * x.n).sum::<usize>() < SERIAL {
+        tasks.into_iter().for_each(|task| Arch::new().dispatch(task));
+    } else {
+        tasks.into_par_iter().with_max_len(1).for_each(|task| Arch::new().dispatch(task));
+    }
+    let rows = |((u, (of, x)), sums): ((Cols, &(Cols, Cols)), &Vec<f32>)| {
+        let mut out = Vec::with_capacity(of.n * x.n);
+        for r in 0..of.n {
+            let blocks = sums.chunks_exact((u.n * COLUMNS).max(1)).map(|block| &block[r * COLUMNS..(r + 1) * COLUMNS]);
+            for (block, from) in blocks.zip((0..x.n).step_by(COLUMNS)) {
+                out.extend_from_slice(&block[..COLUMNS.min(x.n - from)]);
             }
         }
+        out
     };
-    if t * g.n * r < SERIAL {
-        out.chunks_mut((LANES * r).max(1)).enumerate().for_each(task);
-    } else {
-        out.par_chunks_mut((LANES * r).max(1)).enumerate().for_each(task);
+    us.clone().zip(pairs).zip(&sums).map(rows).collect()
+}
+
+/// Columns of `x` from `from` on, `width` of them, with zeros where there are no more. [T, width]
+fn padded(x: Cols, t: usize, from: usize, width: usize) -> Vec<f32> {
+    let mut out = vec![0f32; t * width];
+    for (i, out) in out.chunks_exact_mut(width).enumerate() {
+        let x = &x.at(i)[from..];
+        let n = x.len().min(width);
+        out[..n].copy_from_slice(&x[..n]);
     }
     out
 }
 
-/// Columns `first..first + n` (at most 16) of g against one block of u, summed over all rows.
+/// All ranks against some blocks of columns, summed over all rows. out [blocks, R, 48], zeros.
 struct Outer<'a> {
-    g: &'a [f32],
-    row: usize,
-    first: usize,
-    n: usize,
-    u: &'a [[f32; LANES]],
+    u: Cols<'a>,
+    x: Cols<'a>,
+    t: usize,
+    out: &'a mut [f32],
 }
 
 impl WithSimd for Outer<'_> {
-    type Output = [[f32; LANES]; LANES];
+    type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
-        let mut out = [[0f32; LANES]; LANES];
-        for register in 0..LANES / S::F32_LANES {
-            let mut sums = [simd.splat_f32s(0.0); LANES];
-            for (t, u) in self.u.iter().enumerate() {
-                let u = S::as_simd_f32s(u).0[register];
-                let g = &self.g[t * self.row + self.first..][..self.n];
-                if let Some(g) = g.first_chunk::<LANES>() {
-                    for j in 0..LANES {
-                        sums[j] = simd.mul_add_e_f32s(simd.splat_f32s(g[j]), u, sums[j]);
+    fn with_simd<S: Simd>(self, simd: S) {
+        const REGISTERS: usize = 3;
+        let Self { u, x, t, out } = self;
+        let step = REGISTERS * S::F32_LANES;
+        let (across, _) = out.as_chunks_mut::<{ RANKS * COLUMNS }>();
+        for from in (0..t).step_by(DEPTH) {
+            for (i, out) in across.iter_mut().enumerate() {
+                let (block, ranks) = (i / (u.n / RANKS), i % (u.n / RANKS));
+                for at in (0..COLUMNS).step_by(step) {
+                    let mut sums = [[simd.splat_f32s(0.0); REGISTERS]; RANKS];
+                    for (r, sums) in sums.iter_mut().enumerate() {
+                        sums.copy_from_slice(S::as_simd_f32s(&out[r * COLUMNS + at..][..step]).0);
                     }
-                } else {
-                    for (sum, g) in sums.iter_mut().zip(g) {
-                        *sum = simd.mul_add_e_f32s(simd.splat_f32s(*g), u, *sum);
+                    for row in from..t.min(from + DEPTH) {
+                        let x = S::as_simd_f32s(&x.data[row * x.row + x.first + block * COLUMNS + at..][..step]).0;
+                        let u = &u.data[row * u.row + u.first + ranks * RANKS..][..RANKS];
+                        for r in 0..RANKS {
+                            let u = simd.splat_f32s(u[r]);
+                            for l in 0..REGISTERS {
+                                sums[r][l] = simd.mul_add_e_f32s(u, x[l], sums[r][l]);
+                            }
+                        }
+                    }
+                    for (r, sums) in sums.iter().enumerate() {
+                        S::as_mut_simd_f32s(&mut out[r * COLUMNS + at..][..step]).0.copy_from_slice(sums);
                     }
                 }
             }
-            for (out, sums) in out.iter_mut().zip(sums) {
-                S::as_mut_simd_f32s(out).0[register] = sums;
-            }
         }
-        out
     }
 }
 
@@ -327,10 +378,13 @@ mod tests {
             for (i, got) in got.iter().enumerate() {
                 close(*got, 0.5 * (0..k).map(|j| at(i / r, j) * f64::from(w[j * r + i % r])).sum::<f64>());
             }
-            let got = outer(cols, t, &u, r);
+            let some = Cols { data: &u, row: r, first: r / 2, n: r - r / 2 };
+            let found = outers(&[(Cols::all(&u, r), cols), (some, cols)], t);
+            let got = &found[0];
             for (i, got) in got.iter().enumerate() {
-                close(*got, (0..t).map(|t| at(t, i / r) * f64::from(u[t * r + i % r])).sum::<f64>());
+                close(*got, (0..t).map(|t| at(t, i % k) * f64::from(u[t * r + i / k])).sum::<f64>());
             }
+            assert_eq!(found[1], got[r / 2 * k..]);
             // two expansions to columns of one y, each of some columns of u = 0.5 x w
             let (split, k) = (r / 2, k / 2);
             let [wt, more] = [split, r - split].map(|r| transposed(&w[..k * r], k, r)); // [r, k]

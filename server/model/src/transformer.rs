@@ -3,7 +3,10 @@
 //! In: packed tokens and who sees what. Out: hidden rows; gradients of the adapter. The forward of sampler and trainer is
 //! one function. Families differ by flags of [`ModelConfig`], not by copies. No loss, no sampling here.
 
+use std::sync::Arc;
+
 use candle_core::{DType, Device, Tensor};
+use rayon::prelude::*;
 use whetstone_kernels::{
     Frozen, Lora, LoraPart, Onto, RopeTable, Span, attention, attention_backward, awake, join_rope_backward, lora_linear,
     lora_linear_backward, put_rows, rms_norm, rms_norm_backward, split_rope, swiglu, swiglu_backward,
@@ -80,7 +83,7 @@ pub struct Pass {
     pub hidden: Tensor,
     positions: Vec<u32>,
     spans: Vec<Span>,
-    adapted: Adapted,
+    adapted: Arc<Adapted>,
     kept: Vec<Kept>,
     /// Keys and values by layer, of a pass that is itself below none. [T, K, D]
     keys: Vec<(Tensor, Tensor)>,
@@ -198,10 +201,10 @@ impl Transformer {
         Ok(rms_norm_backward(g, hidden, &self.norm, self.config.rms_norm_eps, &g.zeros_like()?)?)
     }
 
-    /// Reads the packed tokens and keeps what [`Transformer::backward`] wants. None = adapter off. `above` is the pass that read the
-    /// rows above; it is below none itself.
-    pub fn forward(&self, adapter: Option<&Adapter>, packed: &Packed, above: Option<&Pass>) -> Result<Pass> {
-        let (spans, adapted) = (packed.spans(), self.adapt(adapter)?);
+    /// Reads the packed tokens and keeps what [`Transformer::backward`] wants. `above` is the pass that read the rows above; it is below
+    /// none itself.
+    pub fn forward(&self, adapted: &Arc<Adapted>, packed: &Packed, above: Option<&Pass>) -> Result<Pass> {
+        let spans = packed.spans();
         let mut x = self.embed_rows(&packed.ids)?;
         let (mut kept, mut keys) = (Vec::with_capacity(self.blocks.len()), Vec::new());
         for (i, (block, parts)) in self.blocks.iter().zip(&adapted.0).enumerate() {
@@ -213,7 +216,7 @@ impl Transformer {
             kept.push(if tokens > self.most_kept { Kept::Input(x) } else { Kept::All(Box::new(saved)) });
             x = y;
         }
-        Ok(Pass { hidden: x, positions: packed.positions.clone(), spans, adapted, kept, keys })
+        Ok(Pass { hidden: x, positions: packed.positions.clone(), spans, adapted: Arc::clone(adapted), kept, keys })
     }
 
     /// Reads the packed tokens and keeps nothing: hidden rows [T, E] before the final norm.
@@ -250,17 +253,17 @@ impl Transformer {
     pub fn adapt(&self, adapter: Option<&Adapter>) -> Result<Adapted> {
         let Some(adapter) = adapter else { return Ok(Adapted(self.blocks.iter().map(|_| Parts::default()).collect())) };
         let (q_rows, kv_rows) = (self.config.q_rows(), self.config.kv_rows());
-        let arrange = |[q, k, v, o, gate, up, down]: &[(Tensor, Tensor); 7]| -> Result<Parts> {
+        let arrange = |(w, [q, k, v, o, gate, up, down]): (&Block, &[(Tensor, Tensor); 7])| -> Result<Parts> {
             let part = |(a, b): &(Tensor, Tensor), start| LoraPart { a: a.clone(), b: b.clone(), start };
-            let lora = |parts| Lora::new(parts, adapter.scale());
+            let lora = |parts, w| Lora::new(parts, adapter.scale(), w);
             Ok(Parts {
-                qkv: lora(vec![part(q, 0), part(k, q_rows), part(v, q_rows + kv_rows)])?,
-                o: lora(vec![part(o, 0)])?,
-                gate_up: lora(vec![part(gate, 0), part(up, self.config.intermediate_size)])?,
-                down: lora(vec![part(down, 0)])?,
+                qkv: lora(vec![part(q, 0), part(k, q_rows), part(v, q_rows + kv_rows)], &w.qkv)?,
+                o: lora(vec![part(o, 0)], &w.o)?,
+                gate_up: lora(vec![part(gate, 0), part(up, self.config.intermediate_size)], &w.gate_up)?,
+                down: lora(vec![part(down, 0)], &w.down)?,
             })
         };
-        Ok(Adapted(adapter.pairs.iter().map(arrange).collect::<Result<_>>()?))
+        Ok(Adapted(self.blocks.par_iter().zip(&adapter.pairs).map(arrange).collect::<Result<_>>()?))
     }
 
     /// y = m + mlp(norm m), m = x + attention(norm x). With a cache, k and v go there; spans speak of the rows of all keys.
@@ -383,11 +386,12 @@ mod tests {
         let (mut words, mut more) = (Packed::default(), Packed { above: 3, ..Packed::default() });
         words.push(None, &[1, 2, 3]);
         more.push(None, &[4, 5]);
-        let above = model.forward(None, &words, None)?;
+        let adapted = Arc::new(model.adapt(None)?);
+        let above = model.forward(&adapted, &words, None)?;
         let all = |pass: &Pass| pass.kept.iter().all(|kept| matches!(kept, Kept::All(_)));
-        assert!(all(&above) && all(&model.forward(None, &more, Some(&above))?), "five tokens in all");
+        assert!(all(&above) && all(&model.forward(&adapted, &more, Some(&above))?), "five tokens in all");
         more.push(Some(0), &[6]);
-        assert!(!all(&model.forward(None, &more, Some(&above))?), "six");
+        assert!(!all(&model.forward(&adapted, &more, Some(&above))?), "six");
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! Station *update*, first half: branches in, logprobs and the adapter's gradient out, micro-batch by micro-batch.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use candle_core::Tensor;
@@ -64,12 +65,13 @@ pub fn gradients(
         return Ok(sum);
     }
     let clock = Instant::now();
+    let adapted = Arc::new(model.adapt(Some(adapter))?);
     let above = match branches.first() {
         Some(branch) if shared > 0 => {
             let mut packed = Packed::default();
             packed.push(None, &branch.prompt[..shared]);
             sum.pairs += packed.pairs();
-            Some(model.forward(Some(adapter), &packed, None)?)
+            Some(model.forward(&adapted, &packed, None)?)
         }
         _ => None,
     };
@@ -82,7 +84,7 @@ pub fn gradients(
             true => Some(logprobs(model, None, &Batch::new(branches, first, 0), temperature)?), // the same rows
             false => None,
         };
-        let pass = model.forward(Some(adapter), &batch.packed, above.as_ref())?;
+        let pass = model.forward(&adapted, &batch.packed, above.as_ref())?;
         sum.tokens += batch.packed.ids.len();
         sum.scored += batch.scored.len();
         sum.pairs += batch.packed.pairs();

@@ -2,10 +2,42 @@
 
 use std::arch::x86_64::*;
 
-use super::{COLS, Line, Tile, Wide};
+use std::mem::MaybeUninit;
+
+use super::rows::pack;
+use super::{COLS, LINE, Line, Tile, Wide};
+
+/// Rows of f32 to lines of their roundings and what those leave; see [`pack`].
+///
+/// SAFETY: AVX512-BF16.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+pub(super) unsafe fn split_rows(lines: &mut [MaybeUninit<[Line; 2]>], a: &[f32], k: usize, rows: usize) {
+    pack(lines, a, k, rows, |x| split(x));
+}
+
+/// 32 numbers as roundings and the roundings of what those leave, which is 0 where a number is infinite or rounds to what is. Numbers
+/// below the least normal one (1e-38) count as 0.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+#[inline]
+fn split(x: &[f32; LINE]) -> [Line; 2] {
+    // SAFETY: 16 numbers each, and 16 more.
+    let x = unsafe { [_mm512_loadu_ps(x.as_ptr()), _mm512_loadu_ps(x[16..].as_ptr())] };
+    let rounded = _mm512_cvtne2ps_pbh(x[1], x[0]);
+    // SAFETY: 64 bytes each, of which any are numbers.
+    let (halves, line): ([__m256i; 2], Line) = unsafe { (std::mem::transmute(rounded), std::mem::transmute(rounded)) };
+    let mut rests = [_mm512_setzero_ps(); 2];
+    for ((rest, x), half) in rests.iter_mut().zip(x).zip(halves) {
+        let wide = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(half)));
+        let found = _mm512_sub_ps(x, wide);
+        let finite = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(_mm512_abs_ps(found), _mm512_set1_ps(f32::INFINITY));
+        *rest = _mm512_maskz_mov_ps(finite, found);
+    }
+    // SAFETY: as above.
+    [line, unsafe { std::mem::transmute::<__m512bh, Line>(_mm512_cvtne2ps_pbh(rests[1], rests[0])) }]
+}
 
 /// SAFETY: AVX512-BF16; `a` holds depth x M lines, `t.b` depth x 32; M rows of `t.cols` numbers at `c` are writable,
-/// as many of `t.old` readable.
+/// as many of what is added to readable.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub(super) unsafe fn pairs<const M: usize>(t: &Tile, a: &[Line], c: *mut f32, row: usize) {
     let depth = t.b.len() / COLS;
@@ -36,7 +68,7 @@ pub(super) unsafe fn pairs<const M: usize>(t: &Tile, a: &[Line], c: *mut f32, ro
 }
 
 /// SAFETY: AVX-512; `a` holds depth x M lines, `t.b` depth x 32; M rows of `t.cols` numbers at `c` are writable,
-/// as many of `t.old` readable.
+/// as many of what is added to readable.
 #[target_feature(enable = "avx512f,avx512bw")]
 pub(super) unsafe fn widened<const M: usize>(t: &Tile, a: &[Wide], c: *mut f32, row: usize) {
     let depth = t.b.len() / COLS;
@@ -76,22 +108,22 @@ pub(super) unsafe fn widened<const M: usize>(t: &Tile, a: &[Wide], c: *mut f32, 
 /// Stores a tile's sums.
 ///
 /// SAFETY: AVX-512; M rows of `t.cols` numbers at `c` are writable,
-/// as many of `t.old` readable.
+/// as many of what is added to readable.
 #[target_feature(enable = "avx512f")]
 #[inline]
 unsafe fn put<const M: usize>(t: &Tile, sums: &[[__m512; 2]; M], c: *mut f32, row: usize) {
     for (r, s) in sums.iter().enumerate() {
         // SAFETY: the caller's promise.
-        unsafe { put_row(t, r, *s, c.add(r * row)) };
+        unsafe { put_row(t, t.old(c, row), r, *s, c.add(r * row)) };
     }
 }
 
 /// Stores row `r` of a tile's sums.
 ///
-/// SAFETY: AVX-512; `t.cols` numbers at `out` are writable, as many of row `r` of `t.old` readable.
+/// SAFETY: AVX-512; `t.cols` numbers at `out` are writable, as many of row `r` of `old` readable.
 #[target_feature(enable = "avx512f")]
 #[inline]
-pub(super) unsafe fn put_row(t: &Tile, r: usize, sums: [__m512; 2], out: *mut f32) {
+pub(super) unsafe fn put_row(t: &Tile, old: Option<(*const f32, usize)>, r: usize, sums: [__m512; 2], out: *mut f32) {
     let alpha = _mm512_set1_ps(t.alpha);
     for (half, s) in sums.into_iter().enumerate() {
         let cols = t.cols.saturating_sub(16 * half).min(16);
@@ -101,11 +133,34 @@ pub(super) unsafe fn put_row(t: &Tile, r: usize, sums: [__m512; 2], out: *mut f3
         let mask = ((1u32 << cols) - 1) as __mmask16;
         // SAFETY: the mask keeps to the rows' `cols` numbers.
         unsafe {
-            let old = match t.old {
+            let old = match old {
                 Some((old, row)) => _mm512_maskz_loadu_ps(mask, old.add(r * row + 16 * half)),
                 None => _mm512_setzero_ps(),
             };
             _mm512_mask_storeu_ps(out.add(16 * half), mask, _mm512_fmadd_ps(alpha, s, old));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{is_fast, rest_of, round};
+    use super::*;
+
+    #[test]
+    fn a_split_row_equals_its_safe_twin() {
+        if !is_fast() {
+            return; // no such instructions
+        }
+        let special = [0.0, -0.0, 1.0, -1.0 - 1.0 / 256.0, 3.4e38, f32::MAX, f32::MIN, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
+        let mut x = [0f32; LINE];
+        for (i, x) in x.iter_mut().enumerate() {
+            *x = special.get(i).copied().unwrap_or((i as f32).sin() * 10f32.powi(i as i32 - 20));
+        }
+        // SAFETY: asked above.
+        let [rounded, rest] = unsafe { split(&x) };
+        for i in 0..LINE {
+            assert_eq!([rounded.0[i], rest.0[i]], [round(x[i]), round(rest_of(x[i]))], "{}", x[i]);
         }
     }
 }
