@@ -325,13 +325,13 @@ impl Packed {
                     for (i, at) in strips.clone().enumerate() {
                         let strip = &a[at];
                         // what comes after this panel is on its way from memory while this one is multiplied: the first two strips ask
-                        // for half of it each, a line for every two that they read
-                        let fetch = match (strips.len(), i) {
-                            (1, _) => 2,
-                            (_, 0 | 1) => 1,
-                            _ => 0,
+                        // for half of it each, a line for every two that they read; a single one asks for what it needs itself soon
+                        let (fetch, ahead) = match (strips.len(), i) {
+                            (1, _) => (2, AHEAD),
+                            (_, 0 | 1) => (1, along + i * run.len() / 2),
+                            _ => (0, 0),
                         };
-                        let ahead = lines.as_ptr().wrapping_add((along + i * run.len() / 2) * COLS);
+                        let ahead = lines.as_ptr().wrapping_add(ahead * COLS);
                         let (rows, cols) = (strip.rows.len(), COLS.min(n - p * COLS));
                         // SAFETY: rows of the strip are below m and columns p * 32 .. p * 32 + cols below n, which `dst` holds, and the
                         // base, if with one row for all; no two tasks share a strip of a panel, so no two threads write one element.
