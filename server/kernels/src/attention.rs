@@ -63,11 +63,18 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, spans: &[Span]) -> Result<(
             (o, lse)
         })
         .collect();
-    let (mut o, mut lse) = (vec![0f32; t * h * d], vec![0f32; t * h]);
-    for (&(span, head), (part, l)) in tasks.iter().zip(&results) {
-        shape.scatter(&mut o, part, d, &span.query, head);
-        shape.scatter(&mut lse, l, 1, &span.query, head);
-    }
+    let place = |i: usize| {
+        let nth = spans.partition_point(|span| span.query.end <= i);
+        (nth, i - spans[nth].query.start)
+    };
+    let o = shape.by_row(t, d, |i, head| {
+        let (nth, row) = place(i);
+        (&results[nth * kv + head].0, row)
+    });
+    let lse = shape.by_row(t, 1, |i, head| {
+        let (nth, row) = place(i);
+        (&results[nth * kv + head].1, row)
+    });
     Ok((tensor(o, (t, h, d), q)?, tensor(lse, (t, h), q)?))
 }
 
@@ -107,15 +114,22 @@ pub fn attention_backward(
             (dq, dk, dv)
         })
         .collect();
-    let (mut dq, mut dk, mut dv) = (vec![0f32; t * h * d], vec![0f32; s * kv * d], vec![0f32; s * kv * d]);
-    for (&(spans, head), (q_part, k_part, v_part)) in tasks.iter().zip(&results) {
-        shape.scatter(&mut dq, q_part, d, &rows_of(spans), head);
-        for (sum, part) in [(&mut dk, k_part), (&mut dv, v_part)] {
-            for (sum, part) in sum.chunks_exact_mut(kv * d).zip(part.chunks_exact(d)) {
-                sum[head * d..(head + 1) * d].iter_mut().zip(part).for_each(|(sum, x)| *sum += x);
+    let dq = shape.by_row(t, d, |i, head| {
+        let nth = shares.partition_point(|share| rows_of(share).end <= i);
+        (&results[head * shares.len() + nth].0, i - rows_of(shares[nth]).start)
+    });
+    let sums = |of: fn(&(Vec<f32>, Vec<f32>, Vec<f32>)) -> &Vec<f32>| {
+        let mut sums = vec![0f32; s * kv * d];
+        sums.par_chunks_mut(kv * d).enumerate().with_min_len(32).for_each(|(i, row)| {
+            for (head, row) in row.chunks_exact_mut(d).enumerate() {
+                for part in &results[head * shares.len()..(head + 1) * shares.len()] {
+                    row.iter_mut().zip(&of(part)[i * d..]).for_each(|(sum, x)| *sum += x);
+                }
             }
-        }
-    }
+        });
+        sums
+    };
+    let (dk, dv) = (sums(|part| &part.1), sums(|part| &part.2));
     Ok((tensor(dq, (t, h, d), q)?, tensor(dk, (s, kv, d), q)?, tensor(dv, (s, kv, d), q)?))
 }
 
@@ -180,13 +194,18 @@ impl Shape {
         out
     }
 
-    /// Inverse of `gather` for `d` numbers a row.
-    fn scatter(self, x: &mut [f32], part: &[f32], d: usize, rows: &Range<usize>, head: usize) {
+    /// Inverse of `gather` for `d` numbers a row and head: rows [t, H, d], of which `part(i, head)` says where it is gathered and in which
+    /// row.
+    fn by_row<'a>(self, t: usize, d: usize, part: impl Fn(usize, usize) -> (&'a Vec<f32>, usize) + Sync) -> Vec<f32> {
         let width = self.h / self.kv * d;
-        for (row, part) in rows.clone().zip(part.chunks_exact(width)) {
-            let at = row * self.h * d + head * width;
-            x[at..at + width].copy_from_slice(part);
-        }
+        let mut out = vec![0f32; t * self.h * d];
+        out.par_chunks_mut(self.h * d).enumerate().with_min_len(32).for_each(|(i, out)| {
+            for (head, out) in out.chunks_exact_mut(width).enumerate() {
+                let (part, row) = part(i, head);
+                out.copy_from_slice(&part[row * width..(row + 1) * width]);
+            }
+        });
+        out
     }
 
     /// Scaled scores with the causal part of the last range at -inf. [n * rep, keys]
