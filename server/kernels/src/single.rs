@@ -209,7 +209,7 @@ wide! {
                 let value = |x: usize| &values[(j + x) * stride + i / rows * d..][..d];
                 let (v0, v1, v2, v3) = (value(0), value(1), value(2), value(3));
                 for x in 0..d {
-                    o[x] = o[x] + p[0] * v0[x] + p[1] * v1[x] + p[2] * v2[x] + p[3] * v3[x];
+                    o[x] = p[3].mul_add(v3[x], p[2].mul_add(v2[x], p[1].mul_add(v1[x], p[0].mul_add(v0[x], o[x]))));
                 }
             }
         }
@@ -217,7 +217,7 @@ wide! {
             for (i, o) in o.chunks_exact_mut(d).enumerate() {
                 let p = p[i * width + j];
                 for (o, v) in o.iter_mut().zip(&values[j * stride + i / rows * d..][..d]) {
-                    *o += p * v;
+                    *o = p.mul_add(*v, *o);
                 }
             }
         }

@@ -12,8 +12,6 @@ use crate::math::wide;
 
 /// Lines that are taken from a row at once.
 const BLOCK: usize = 4;
-/// Fewest rows that a thread gets of a few.
-const FEWEST: usize = 32;
 
 /// Some rows [rows.len(), k], ordered by (line along k, row), the last line of a row padded with zeros.
 pub(super) struct Strip {
@@ -71,9 +69,9 @@ pub(super) fn strip_by_strip<T: Send>(m: usize, k: usize, a: &[f32], way: Way, w
     if m * k < SERIAL / 16 { strips.into_iter().map(work).collect() } else { strips.into_par_iter().map(work).collect() }
 }
 
-/// Rows in even strips of at most `most`; a few rows too are shared among the threads.
+/// Rows in even strips of at most `most`.
 fn strips(m: usize, most: usize) -> Vec<Range<usize>> {
-    let count = m.div_ceil(most).max((m / FEWEST).min(rayon::current_num_threads()));
+    let count = m.div_ceil(most);
     let (even, longer) = (m / count.max(1), m % count.max(1));
     let mut start = 0;
     (0..count)
