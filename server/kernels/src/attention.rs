@@ -103,7 +103,7 @@ pub fn attention_backward(
     let spans = cut(spans);
     let shares = shares(&spans);
     let tasks: Vec<(&[Span], usize)> = (0..kv).flat_map(|head| shares.iter().map(move |share| (*share, head))).collect();
-    let results: Vec<(Vec<f32>, Vec<f32>, Vec<f32>)> = tasks
+    let results: Vec<[Vec<f32>; 3]> = tasks
         .par_iter()
         .map(|&(spans, head)| {
             let rows = rows_of(spans);
@@ -111,25 +111,25 @@ pub fn attention_backward(
             for span in spans {
                 shape.span_backward(gs, qs, ks, vs, os, ls, span, head, rows.start, &mut dq, &mut dk, &mut dv);
             }
-            (dq, dk, dv)
+            [dq, dk, dv]
         })
         .collect();
     let dq = shape.by_row(t, d, |i, head| {
         let nth = shares.partition_point(|share| rows_of(share).end <= i);
-        (&results[head * shares.len() + nth].0, i - rows_of(shares[nth]).start)
+        (&results[head * shares.len() + nth][0], i - rows_of(shares[nth]).start)
     });
-    let sums = |of: fn(&(Vec<f32>, Vec<f32>, Vec<f32>)) -> &Vec<f32>| {
+    let sums = |which: usize| {
         let mut sums = vec![0f32; s * kv * d];
         sums.par_chunks_mut(kv * d).enumerate().with_min_len(32).for_each(|(i, row)| {
             for (head, row) in row.chunks_exact_mut(d).enumerate() {
                 for part in &results[head * shares.len()..(head + 1) * shares.len()] {
-                    row.iter_mut().zip(&of(part)[i * d..]).for_each(|(sum, x)| *sum += x);
+                    row.iter_mut().zip(&part[which][i * d..]).for_each(|(sum, x)| *sum += x);
                 }
             }
         });
         sums
     };
-    let (dk, dv) = (sums(|part| &part.1), sums(|part| &part.2));
+    let (dk, dv) = (sums(1), sums(2));
     Ok((tensor(dq, (t, h, d), q)?, tensor(dk, (s, kv, d), q)?, tensor(dv, (s, kv, d), q)?))
 }
 

@@ -174,7 +174,8 @@ pub fn lora_linear_backward(
             let (dx, v) = backward.adapted_product(t, gs, None, low);
             (Some(dx), v)
         }
-        (Arranged::Along { backward: low, .. }, _) => (None, low.projected(t, gs)),
+        (Arranged::Along { backward: low, .. }, FrozenView::Bf16 { .. }) => (None, low.projected(t, gs)),
+        (Arranged::Along { .. }, FrozenView::Full { .. }) => candle_core::bail!("these adapters are arranged for another weight"),
         (Arranged::Lanes { .. }, wv) => {
             let mut dx = want_dx.then(|| wv.product_back(t, gs));
             let mut vs = vec![0f32; t * width];
@@ -209,7 +210,7 @@ pub fn lora_linear_backward(
     let mut gradients = Vec::with_capacity(lora.parts.len());
     for part in &lora.parts {
         let (r, fi) = (part.a.dim(0)?, part.b.dim(0)?);
-        let (da, db) = (found.next().unwrap_or_default(), found.next().unwrap_or_default());
+        let (Some(da), Some(db)) = (found.next(), found.next()) else { candle_core::bail!("fewer gradients than adapters") };
         let db = skinny::transposed(&db, r, fi).into_iter().map(|x| x * s).collect();
         gradients.push((tensor(da, (r, e), x)?, tensor(db, (fi, r), x)?));
     }

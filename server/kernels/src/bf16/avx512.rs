@@ -24,7 +24,8 @@ fn split(x: &[f32; LINE]) -> [Line; 2] {
     let x = unsafe { [_mm512_loadu_ps(x.as_ptr()), _mm512_loadu_ps(x[16..].as_ptr())] };
     let rounded = _mm512_cvtne2ps_pbh(x[1], x[0]);
     // SAFETY: 64 bytes each, of which any are numbers.
-    let (halves, line): ([__m256i; 2], Line) = unsafe { (std::mem::transmute(rounded), std::mem::transmute(rounded)) };
+    let (halves, line) =
+        unsafe { (std::mem::transmute::<__m512bh, [__m256i; 2]>(rounded), std::mem::transmute::<__m512bh, Line>(rounded)) };
     let mut rests = [_mm512_setzero_ps(); 2];
     for ((rest, x), half) in rests.iter_mut().zip(x).zip(halves) {
         let wide = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(half)));
@@ -159,8 +160,8 @@ mod tests {
         }
         // SAFETY: asked above.
         let [rounded, rest] = unsafe { split(&x) };
-        for i in 0..LINE {
-            assert_eq!([rounded.0[i], rest.0[i]], [round(x[i]), round(rest_of(x[i]))], "{}", x[i]);
+        for ((x, rounded), rest) in x.into_iter().zip(rounded.0).zip(rest.0) {
+            assert_eq!([rounded, rest], [round(x), round(rest_of(x))], "{x}");
         }
     }
 }

@@ -161,7 +161,7 @@ mod tests {
                         for r in 0..ranks[i] {
                             let read = inputs[i].clone().enumerate();
                             let sum: f64 = read.map(|(at, x)| f64::from(a[row * k + x]) * f64::from(downs[i][at * ranks[i] + r])).sum();
-                            close(*u.next().unwrap(), sum, "u");
+                            close(*u.next().expect("a number a rank"), sum, "u");
                             for (at, j) in outputs[i].clone().enumerate() {
                                 want[j] += sum * f64::from(ups[i][r * outputs[i].len() + at]);
                             }
