@@ -406,7 +406,7 @@ fn place(i: usize, c: usize) -> (usize, usize) {
     (i / 2 * 2 + c / 16, 2 * (c % 16) + i % 2)
 }
 
-/// The destination, of which every panel writes columns of its own.
+/// The destination, of which every task writes rows and columns of its own.
 struct Columns {
     data: *mut f32,
     row: usize,
@@ -440,7 +440,8 @@ struct Tile<'a> {
     last: bool,
 }
 
-/// What the tile registers of this thread are set up for; they are given up at the end.
+/// What the tile registers of this thread are set up for; they are given up at the end. At most one of a thread lives at a time, and no
+/// parallel loop runs meanwhile: another's end would take the registers away.
 #[derive(Default)]
 struct Registers {
     /// Rows of a tile, 0 = not set up.
@@ -500,7 +501,8 @@ impl Tile<'_> {
                     };
                     let fits = |a: &[[Line; 2]], b: &[Line]| a.len() * COLS == b.len() * self.rows;
                     assert!((1..=TILE_ROWS).contains(&self.rows) && fits(a, self.b) && more.is_none_or(|(a, b)| fits(a, b)));
-                    // SAFETY: the caller's promises; lengths are as asserted.
+                    assert!(self.cols == COLS || (self.last && !self.resumes), "sums of an edge cannot go on");
+                    // SAFETY: the caller's promises; lengths and columns are as asserted.
                     return unsafe { amx::tile(self, a, more, c, row, registers) };
                 }
                 (Part::Rounded(a), Way::Pairs) => {

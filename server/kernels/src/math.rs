@@ -2,8 +2,8 @@
 
 /// Defines a function that runs compiled for the best instruction set found at run time (AVX-512, AVX2, baseline).
 ///
-/// A closure would not do: unless it is inlined it keeps the baseline's instructions. There `mul_add` is one instruction, except on CPUs
-/// of before 2013, where it is a slow call.
+/// A closure would not do: unless it is inlined it keeps the baseline's instructions. In such a function
+/// `mul_add` is one instruction where the CPU has AVX2 and FMA, and a slow call elsewhere.
 macro_rules! wide {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) -> $ret:ty $body:block) => {
         $(#[$meta])*

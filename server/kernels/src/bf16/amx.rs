@@ -17,12 +17,23 @@ struct Work {
     /// What is multiplied then; nothing where its depth is 0.
     more: Run,
     /// Where sums of the upper rows go and of the lower ones, and how many bytes their rows are apart.
-    to: [usize; 3],
+    to: Rows,
     /// Where sums of an earlier run are, likewise; none where it begins with 0.
-    from: [usize; 3],
+    from: Rows,
     /// Sums of the upper rows of a tile, then from row 16 on those of the lower ones, which are not stored as they are.
     sums: MaybeUninit<[[f32; COLS]; TILE_ROWS]>,
 }
+
+/// Where the upper rows of a tile are, the lower ones, and how many bytes from one to the next.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Rows {
+    upper: *mut f32,
+    lower: *mut f32,
+    row: usize,
+}
+
+const NOWHERE: Rows = Rows { upper: std::ptr::null_mut(), lower: std::ptr::null_mut(), row: 0 };
 
 /// Lines along k: where the upper rows' are, the lower rows', B's, and how many.
 #[repr(C)]
@@ -77,8 +88,8 @@ pub(super) fn release() {
 /// Computes the tile of `a`, depth x rows lines, and of `more`, and stores it at `c`, whose rows are `row` numbers apart.
 ///
 /// SAFETY: [`is_usable`] and AVX-512; `a` holds depth x `t.rows` lines, `t.b` depth x 32, and so do the two of `more`; `t.rows` is 1 to
-/// 32; `t.rows` rows of `t.cols` numbers at `c` are writable by this thread alone, as many at `t.base` readable; where it resumes,
-/// `t.cols` is 32.
+/// 32; `t.rows` rows of `t.cols` numbers at `c` are writable by this thread alone, as many at `t.base` readable; where it
+/// resumes or is not the last run, `t.cols` is 32, and where it resumes, sums are at `c`.
 pub(super) unsafe fn tile(
     t: &Tile,
     a: &[[Line; 2]],
@@ -123,13 +134,13 @@ unsafe fn tile_fetching<const FETCH: usize>(t: &Tile, a: &[[Line; 2]], more: Opt
     if first.depth == 0 {
         std::mem::swap(&mut first, &mut more);
     }
-    let mut work = Work { first, more, to: [0; 3], from: [0; 3], sums: MaybeUninit::uninit() };
+    let mut work = Work { first, more, to: NOWHERE, from: NOWHERE, sums: MaybeUninit::uninit() };
     let as_they_are = !t.last || (t.base.is_none() && t.alpha == 1.0 && t.cols == COLS);
     let sums = work.sums.as_mut_ptr().cast::<f32>();
-    let at_c = [c.addr(), c.wrapping_add((t.rows - lower) * row).addr(), size_of::<f32>() * row];
+    let at_c = Rows { upper: c, lower: c.wrapping_add((t.rows - lower) * row), row: size_of::<f32>() * row };
     work.to = match as_they_are {
         true => at_c,
-        false => [sums.addr(), sums.wrapping_add(REGISTER_ROWS * COLS).addr(), size_of::<f32>() * COLS],
+        false => Rows { upper: sums, lower: sums.wrapping_add(REGISTER_ROWS * COLS), row: size_of::<f32>() * COLS },
     };
     if t.resumes {
         work.from = at_c;

@@ -48,6 +48,7 @@ impl LowRank {
         let (mut down, mut up) = (Packed::zeros(k, width), Packed::zeros(width, n));
         let mut first = 0;
         for f in adapters {
+            assert!(f.inputs.end <= k && f.outputs.end <= n, "an adapter of another product");
             for r in 0..f.r {
                 let at = first + r / RANKS * 2 * RANKS + r % RANKS;
                 for (i, input) in f.inputs.clone().enumerate() {
@@ -169,6 +170,24 @@ mod tests {
                     }
                     y[row * n..(row + 1) * n].iter().zip(want).for_each(|(got, want)| close(*got, want, "y"));
                 }
+            }
+        }
+    }
+
+    /// Sums that go on over several runs and blocks of strips, at an edge too, with adapters.
+    #[test]
+    fn a_row_with_adapters_comes_out_the_same_alone_and_in_a_batch() {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(6);
+        let (m, k, n, r) = (530, 1500, 70, 20);
+        let mut fill = |len: usize| (0..len).map(|_| rng.random_range(-1.0..1.0f32)).collect::<Vec<_>>();
+        let (a, b, down, up) = (fill(m * k), fill(k * n), fill(k * r), fill(r * 30));
+        let factors = Factors { r, down: Mat::rows(&down, r), inputs: 0..k, up: Mat::rows(&up, 30), outputs: 38..68 };
+        let (packed, low) = (Packed::new(Mat::rows(&b, n), k, n), LowRank::new(k, n, &[factors]));
+        for &way in Way::all() {
+            let (y, u) = packed.adapted(m, &a, None, &low, way);
+            for row in (0..m).step_by(53) {
+                let alone = packed.adapted(1, &a[row * k..(row + 1) * k], None, &low, way);
+                assert_eq!((&alone.0[..], &alone.1[..]), (&y[row * n..(row + 1) * n], &u[row * r..(row + 1) * r]), "{way:?}, row {row}");
             }
         }
     }
