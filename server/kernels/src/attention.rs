@@ -458,6 +458,25 @@ mod tests {
         }
     }
 
+    #[test]
+    fn long_texts_are_cut_and_come_out_as_their_slow_twins() -> Result<()> {
+        let (spans, t) = forest(7, &[(130, vec![65, 3]), (64, vec![1])]);
+        assert_eq!(cut(&spans).iter().map(|span| span.query.len()).collect::<Vec<_>>(), [7, 64, 64, 2, 64, 1, 3, 64, 1]);
+        let (q, g) = ((random(&[t, 4, 6], 1)? * 2.0)?, random(&[t, 4, 6], 2)?);
+        let (k, v) = (random(&[t, 2, 6], 3)?, random(&[t, 2, 6], 4)?);
+        let wide = |t: &Tensor| t.to_dtype(DType::F64);
+        let ((o, lse), (q64, k64, v64)) = (attention(&q, &k, &v, &spans)?, (wide(&q)?, wide(&k)?, wide(&v)?));
+        let (want, want_lse) = attention_composed(&q64, &k64, &v64, &spans)?;
+        close(&o, &want, 1e-4)?;
+        close(&lse, &want_lse, 1e-4)?;
+        let got = attention_backward(&g, &q, &k, &v, &o, &lse, &spans)?;
+        let twin = attention_backward_composed(&wide(&g)?, &q64, &k64, &v64, &want, &want_lse, &spans)?;
+        for (got, twin) in [(got.0, twin.0), (got.1, twin.1), (got.2, twin.2)] {
+            close(&got, &twin, 1e-3)?;
+        }
+        Ok(())
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
         #[test]

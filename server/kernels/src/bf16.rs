@@ -10,6 +10,9 @@
 //! is multiplied as it is.
 //! The sum of one element runs over k in one fixed order, whatever the number of rows or threads: a row comes out the same
 //! alone and in a batch.
+//!
+//! With tile registers the factors of LoRA adapters are multiplied in the same go (`low_rank`). Rows are arranged strip by strip
+//! (`rows`); blocks of strips that fit the L2 cache meet one panel after the other, where they are long in several runs along k.
 #![expect(unsafe_code, reason = "intrinsics and disjoint columns written in parallel; `tile_portable` is the safe twin")]
 
 #[cfg(all(target_arch = "x86_64", target_pointer_width = "64", target_os = "linux"))]
@@ -24,7 +27,7 @@ use std::sync::LazyLock;
 
 use rayon::prelude::*;
 
-pub(crate) use self::low_rank::{Factors, LowRank, is_usable as adapters_ride_along};
+pub(crate) use self::low_rank::{Factors, LowRank, adapters_ride_along};
 use self::rows::{Part, Strip, strip_by_strip};
 use crate::gemm::Mat;
 use crate::math::wide;
@@ -99,8 +102,8 @@ impl Way {
         if self == Self::Tiles { TILE_ROWS } else { ROWS }
     }
 
-    /// Lines along k, of `along`, that some strips meet before the next. Sums go on in tile registers where they were; elsewhere the
-    /// sums of runs are added, which must be the same runs whatever the number of rows.
+    /// Length of the runs in which so many strips meet `along` lines along k. Tile registers take the sums of one run up again for the next,
+    /// so that any length gives the same; elsewhere runs are summed apart, and their length must not depend on the number of rows.
     fn depth(self, strips: usize, along: usize) -> usize {
         let most = if self == Self::Tiles { (CACHED / strips.max(1)).max(8) } else { DEPTH };
         along.div_ceil(along.div_ceil(most).max(1)).max(1)
@@ -269,7 +272,7 @@ impl Packed {
         self.filled(m, &strips, base, alpha, way, None)
     }
 
-    /// base + alpha * a B, where there is one, + the product of `more`; `way` is one of [`Way::all`] and rows are arranged for it.
+    /// alpha * a B, and the base and the product of `more` where they are given; `way` is one of [`Way::all`] and rows are arranged for it.
     fn filled(&self, m: usize, a: &[Strip], base: Option<&[f32]>, alpha: f32, way: Way, more: Option<(&[Strip], &Self)>) -> Vec<f32> {
         let mut out: Vec<f32> = Vec::with_capacity(m * self.n); // never cleared: every number is written below
         // SAFETY: there is room; the panels cover all n columns of all m rows, and each number is written before it is read.
@@ -314,8 +317,8 @@ impl Packed {
             let depth = way.depth(strips.len(), along);
             for turn in 0.. {
                 // sums of less than 32 columns cannot be put back into tile registers
-                let depth = |p: usize| if way == Way::Tiles && (p + 1) * COLS > n { along.max(1) } else { depth };
-                let mut runs = panels.clone().filter_map(|p| Some((p, self.run(p, depth(p), turn)?))).peekable();
+                let depth_of = |p: usize| if way == Way::Tiles && (p + 1) * COLS > n { along.max(1) } else { depth };
+                let mut runs = panels.clone().filter_map(|p| Some((p, self.run(p, depth_of(p), turn)?))).peekable();
                 if runs.peek().is_none() {
                     break;
                 }

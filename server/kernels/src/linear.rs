@@ -288,6 +288,40 @@ mod tests {
         close(&found[0].1, &want[0].1, 1e-3)
     }
 
+    /// Numbers that bf16 holds, packed and in full: the same products, by whatever way this CPU has for the packed ones.
+    #[test]
+    fn several_adapters_of_a_packed_weight_do_what_they_do_to_a_full_one() -> Result<()> {
+        let (t, e, f) = (45, 50, 70);
+        let w = random(&[f, e], 2)?.to_dtype(DType::BF16)?.to_dtype(DType::F32)?;
+        let (packed, full) = (Frozen::bf16(&w)?, Frozen::new(&w)?);
+        let (x, bias, g) = (random(&[t, e], 1)?, random(&[f], 3)?, random(&[t, f], 4)?);
+        let part =
+            |r, fi, start, seed| -> Result<LoraPart> { Ok(LoraPart { a: random(&[r, e], seed)?, b: random(&[fi, r], seed + 1)?, start }) };
+        let parts = vec![part(3, 37, 0, 5)?, part(20, f - 37, 37, 7)?];
+        let [lora, want_lora] = [&packed, &full].map(|w| Lora::new(parts.clone(), 1.5, w));
+        let (lora, want_lora) = (lora?, want_lora?);
+        let tolerance = if crate::bf16::rounds_rows() { 0.5 } else { 5e-3 };
+        for onto in [Onto::Zero, Onto::Bias(&bias), Onto::Residual(&g)] {
+            let ((y, u), (want, want_u)) = (lora_linear(&x, &packed, onto, &lora)?, lora_linear(&x, &full, onto, &want_lora)?);
+            close(&y, &want, tolerance)?;
+            close(&u, &want_u, tolerance)?;
+        }
+        let u = lora_linear(&x, &full, Onto::Zero, &want_lora)?.1;
+        let (want_dx, want) = lora_linear_backward(&g, &x, &full, &want_lora, &u, true)?;
+        for want_it in [true, false] {
+            let (dx, found) = lora_linear_backward(&g, &x, &packed, &lora, &u, want_it)?;
+            assert_eq!(dx.is_some(), want_it);
+            if let (Some(dx), Some(want)) = (dx, &want_dx) {
+                close(&dx, want, tolerance)?;
+            }
+            for ((da, db), (want_da, want_db)) in found.iter().zip(&want) {
+                close(da, want_da, tolerance)?;
+                close(db, want_db, tolerance)?;
+            }
+        }
+        Ok(())
+    }
+
     #[test]
     fn lora_linear_and_its_gradients_equal_the_slow_twins_and_autograd() -> Result<()> {
         for (t, e, f) in [(1, 5, 9), (23, 16, 40), (130, 32, 24)] {

@@ -1,6 +1,6 @@
 //! The products of a low-rank adapter: one side is only R wide, where a general matrix product is all packing.
 //!
-//! R is walked in lanes of 16 that stay in registers. A row's result does not depend on how many rows there are, and sums over
+//! Going down, R is walked in lanes of 16 that stay in registers; gradients keep 8 ranks x 48 columns there. A row's result does not depend on how many rows there are, and sums over
 //! rows run in one fixed order, so that results do not depend on the number of threads.
 
 use pulp::{Arch, Simd, WithSimd};

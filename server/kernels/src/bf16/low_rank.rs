@@ -35,8 +35,8 @@ pub(crate) struct LowRank {
     ranks: Vec<usize>,
 }
 
-/// Are products made in tile registers?
-pub(crate) fn is_usable() -> bool {
+/// Do adapters ride along, because products are made in tile registers?
+pub(crate) fn adapters_ride_along() -> bool {
     Way::fastest() == Way::Tiles
 }
 
