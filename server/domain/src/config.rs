@@ -68,11 +68,11 @@ pub enum ArgDenominator {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Compute {
-    /// `bf16` where the CPU multiplies it (AVX512-BF16), else `f32`; resolved once, before the config is stored.
+    /// `bf16` where that is faster (CPUs with AVX2, AVX-512 or AMX; CUDA), else `f32`; resolved once, before the config is stored.
     Auto,
     /// Single precision: the reference.
     F32,
-    /// Frozen weights are rounded to bf16, on AMD's CPUs the rows they meet as well; sums are f32: faster, half the memory.
+    /// Frozen weights are rounded to bf16, on AMD's CPUs with AVX512-BF16 the rows they meet as well; sums are f32: faster, half the memory.
     Bf16,
 }
 

@@ -1,9 +1,9 @@
 //! Matrix product against a frozen matrix that is held in bf16 and packed once.
 //!
 //! In: rows of f32. Out: rows of f32, sums in f32. On CPUs with AMX a tile of up to 32 rows and 32 columns stays in four tile registers,
-//! with AVX512-BF16 one of up to 14 rows in vector registers; elsewhere a portable loop, the safe twin, reads the same packing. Intel's
-//! vector units multiply bf16 pairs more slowly than f32, so there, without AMX, the weight is widened in registers and multiplied in
-//! f32: half the memory traffic of f32 at nearly its speed.
+//! with AVX512-BF16 one of up to 14 rows in vector registers. Intel's vector units multiply bf16 pairs more slowly than f32, and most
+//! CPUs cannot do it at all; there, without AMX, the weight is widened in registers and multiplied in f32, with AVX-512 or AVX2: half
+//! the memory traffic of f32 at nearly its speed. Elsewhere a portable loop, the safe twin, reads the same packing.
 //!
 //! Rounding the rows as well moves gradients further than rounding the weight does, so it is done only where all else would be slow,
 //! pair by pair. In tile registers a row is the sum of two bf16 rows, its rounding and what that leaves, exact to 16 bits; elsewhere it
@@ -17,6 +17,8 @@
 
 #[cfg(all(target_arch = "x86_64", target_pointer_width = "64", target_os = "linux"))]
 mod amx;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod low_rank;
@@ -34,6 +36,8 @@ use crate::math::wide;
 
 /// Most rows of a tile in vector registers: 14 x 2 accumulators, two registers of B and one of A fill the 32 of AVX-512.
 const ROWS: usize = 14;
+/// Most rows of a tile in the 16 registers of AVX2: 6 x 2 accumulators for half of its columns, two of B, one of A, one of a mask.
+const FEW_ROWS: usize = 6;
 /// Most rows of a tile in tile registers: two above each other.
 const TILE_ROWS: usize = 32;
 /// Columns of a tile, two registers.
@@ -72,7 +76,9 @@ enum Way {
     /// Pair by pair (AVX512-BF16).
     Pairs,
     /// Widened to f32 in registers (AVX-512).
-    Widened,
+    Widened512,
+    /// Widened to f32 in registers (AVX2 and FMA).
+    Widened256,
     /// Without intrinsics.
     Portable,
 }
@@ -81,15 +87,32 @@ impl Way {
     /// Every way of this CPU, the fastest first.
     fn all() -> &'static [Self] {
         static WAYS: LazyLock<Vec<Way>> = LazyLock::new(|| {
-            let vectors = match (is_fast(), made_by_intel()) {
-                (true, true) => &[Way::Widened, Way::Pairs][..],
-                (true, false) => &[Way::Pairs, Way::Widened],
-                (false, _) => &[],
-            };
-            let tiles = is_fast() && has_tiles();
-            tiles.then_some(Way::Tiles).into_iter().chain(vectors.iter().copied()).chain([Way::Portable]).collect()
+            let mut ways = vec![Way::Tiles, Way::Pairs, Way::Widened512, Way::Widened256, Way::Portable];
+            if made_by_intel() {
+                ways.swap(1, 2);
+            }
+            ways.retain(|way| way.is_usable());
+            ways
         });
         &WAYS
+    }
+
+    /// Can this CPU, and does the system let this process?
+    fn is_usable(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        {
+            match self {
+                Self::Tiles => Self::Pairs.is_usable() && has_tiles(),
+                Self::Pairs => Self::Widened512.is_usable() && std::arch::is_x86_feature_detected!("avx512bf16"),
+                Self::Widened512 => std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512bw"),
+                Self::Widened256 => std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma"),
+                Self::Portable => true,
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            self == Self::Portable
+        }
     }
 
     /// The fastest of this CPU.
@@ -99,7 +122,11 @@ impl Way {
 
     /// Most rows of a strip.
     fn rows(self) -> usize {
-        if self == Self::Tiles { TILE_ROWS } else { ROWS }
+        match self {
+            Self::Tiles => TILE_ROWS,
+            Self::Pairs | Self::Widened512 | Self::Portable => ROWS,
+            Self::Widened256 => FEW_ROWS,
+        }
     }
 
     /// Length of the runs in which so many strips meet `along` lines along k. Tile registers take the sums of one run up again for the next,
@@ -111,12 +138,13 @@ impl Way {
 }
 
 /// Can this CPU multiply in tile registers (AMX-BF16), and does the system let this process do so?
+#[cfg(target_arch = "x86_64")]
 fn has_tiles() -> bool {
-    #[cfg(all(target_arch = "x86_64", target_pointer_width = "64", target_os = "linux"))]
+    #[cfg(all(target_pointer_width = "64", target_os = "linux"))]
     {
         amx::is_usable()
     }
-    #[cfg(not(all(target_arch = "x86_64", target_pointer_width = "64", target_os = "linux")))]
+    #[cfg(not(all(target_pointer_width = "64", target_os = "linux")))]
     {
         false
     }
@@ -150,18 +178,9 @@ impl std::fmt::Debug for Packed {
     }
 }
 
-/// Can this CPU multiply bf16 pairs (AVX512-BF16)?
+/// Are products with packed weights faster than those of f32 here? They are where there are instructions for them: AVX2, AVX-512 or AMX.
 pub fn is_fast() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    {
-        std::arch::is_x86_feature_detected!("avx512f")
-            && std::arch::is_x86_feature_detected!("avx512bw")
-            && std::arch::is_x86_feature_detected!("avx512bf16")
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        false
-    }
+    Way::fastest() != Way::Portable
 }
 
 /// Are rows rounded as well, because this CPU multiplies pairs and nothing else fast (AMD)?
@@ -487,11 +506,11 @@ impl Tile<'_> {
         #[cfg(target_arch = "x86_64")]
         {
             macro_rules! rows {
-                ($tile:ident($a:ident): $($m:literal)*) => {
+                ($isa:ident::$tile:ident($a:ident): $($m:literal)*) => {
                     match self.rows {
                         // SAFETY: the caller's promises; the slices' lengths are as asserted.
-                        $($m => unsafe { avx512::$tile::<$m>(self, $a, c, row) },)*
-                        _ => unreachable!("a strip has at most {ROWS} rows"),
+                        $($m => unsafe { $isa::$tile::<$m>(self, $a, c, row) },)*
+                        _ => unreachable!("a strip of {} rows", self.rows),
                     }
                 };
             }
@@ -510,11 +529,15 @@ impl Tile<'_> {
                 }
                 (Part::Rounded(a), Way::Pairs) => {
                     assert_eq!(a.len() * COLS, self.b.len() * self.rows);
-                    return rows!(pairs(a): 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+                    return rows!(avx512::pairs(a): 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
                 }
-                (Part::Exact(a), Way::Widened) => {
+                (Part::Exact(a), Way::Widened512) => {
                     assert_eq!(a.len() * COLS, self.b.len() * self.rows);
-                    return rows!(widened(a): 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+                    return rows!(avx512::widened(a): 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+                }
+                (Part::Across(a), Way::Widened256) => {
+                    assert_eq!(a.len() * COLS, self.b.len() * self.rows);
+                    return rows!(avx2::widened(a): 1 2 3 4 5 6);
                 }
                 _ => {}
             }
@@ -574,7 +597,7 @@ mod tests {
     fn products_equal_the_sum_of_rounded_numbers_on_random_shapes() {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
         for case in 0..120 {
-            let (m, n) = (rng.random_range(1..70), rng.random_range(1..100));
+            let (m, n) = (if case < ROWS { case + 1 } else { rng.random_range(1..70) }, rng.random_range(1..100));
             let k = if case % 10 == 0 { rng.random_range(4090..4400) } else { rng.random_range(1..140) };
             let mut fill = |len: usize| (0..len).map(|_| rng.random_range(-1.0..1.0f32)).collect::<Vec<_>>();
             let (a, b, start) = (fill(m * k), fill(k * n), fill(m * n));

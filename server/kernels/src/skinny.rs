@@ -213,7 +213,14 @@ impl<const N: usize> WithSimd for Expand<'_, N> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        const REGISTERS: usize = 4;
+        if S::REGISTER_COUNT < 32 { self.by::<S, 2>(simd) } else { self.by::<S, 4>(simd) }
+    }
+}
+
+impl<const N: usize> Expand<'_, N> {
+    /// Sums of N rows x `REGISTERS` registers at a time.
+    #[inline(always)]
+    fn by<S: Simd, const REGISTERS: usize>(self, simd: S) {
         let Self { u, w, n, y, row, first } = self;
         let step = REGISTERS * S::F32_LANES;
         let whole = n / step * step;
@@ -326,22 +333,29 @@ impl WithSimd for Outer<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
+        if S::REGISTER_COUNT < 32 { self.by::<S, { RANKS / 2 }>(simd) } else { self.by::<S, RANKS>(simd) }
+    }
+}
+
+impl Outer<'_> {
+    /// Sums of `FEW` ranks x three registers at a time.
+    #[inline(always)]
+    fn by<S: Simd, const FEW: usize>(self, simd: S) {
         const REGISTERS: usize = 3;
         let Self { u, x, t, out } = self;
         let step = REGISTERS * S::F32_LANES;
-        let (across, _) = out.as_chunks_mut::<{ RANKS * COLUMNS }>();
         for from in (0..t).step_by(DEPTH) {
-            for (i, out) in across.iter_mut().enumerate() {
-                let (block, ranks) = (i / (u.n / RANKS), i % (u.n / RANKS));
+            for (i, out) in out.chunks_exact_mut(FEW * COLUMNS).enumerate() {
+                let (block, ranks) = (i / (u.n / FEW), i % (u.n / FEW));
                 for at in (0..COLUMNS).step_by(step) {
-                    let mut sums = [[simd.splat_f32s(0.0); REGISTERS]; RANKS];
+                    let mut sums = [[simd.splat_f32s(0.0); REGISTERS]; FEW];
                     for (r, sums) in sums.iter_mut().enumerate() {
                         sums.copy_from_slice(S::as_simd_f32s(&out[r * COLUMNS + at..][..step]).0);
                     }
                     for row in from..t.min(from + DEPTH) {
                         let x = S::as_simd_f32s(&x.data[row * x.row + x.first + block * COLUMNS + at..][..step]).0;
-                        let u = &u.data[row * u.row + u.first + ranks * RANKS..][..RANKS];
-                        for r in 0..RANKS {
+                        let u = &u.data[row * u.row + u.first + ranks * FEW..][..FEW];
+                        for r in 0..FEW {
                             let u = simd.splat_f32s(u[r]);
                             for l in 0..REGISTERS {
                                 sums[r][l] = simd.mul_add_e_f32s(u, x[l], sums[r][l]);

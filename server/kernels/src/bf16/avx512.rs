@@ -145,12 +145,12 @@ pub(super) unsafe fn put_row(t: &Tile, old: Option<(*const f32, usize)>, r: usiz
 
 #[cfg(test)]
 mod tests {
-    use super::super::{is_fast, rest_of, round};
+    use super::super::{Way, rest_of, round};
     use super::*;
 
     #[test]
     fn a_split_row_equals_its_safe_twin() {
-        if !is_fast() {
+        if !Way::Pairs.is_usable() {
             return; // no such instructions
         }
         let special = [0.0, -0.0, 1.0, -1.0 - 1.0 / 256.0, 3.4e38, f32::MAX, f32::MIN, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];

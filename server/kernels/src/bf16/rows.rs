@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 #[cfg(target_arch = "x86_64")]
 use super::avx512;
-use super::{LINE, Line, SERIAL, Way, Wide, is_fast, lines_of, round};
+use super::{FEW_ROWS, LINE, Line, SERIAL, Way, Wide, lines_of, round};
 use crate::math::wide;
 
 /// Lines that are taken from a row at once.
@@ -24,6 +24,8 @@ enum Lines {
     Split(Vec<[Line; 2]>),
     Rounded(Vec<Line>),
     Exact(Vec<Wide>),
+    /// Of each line along k, all rows' numbers of the first k, of the second and so on.
+    Across(Vec<Wide>),
 }
 
 /// Some lines of a strip.
@@ -32,6 +34,7 @@ pub(super) enum Part<'a> {
     Split(&'a [[Line; 2]]),
     Rounded(&'a [Line]),
     Exact(&'a [Wide]),
+    Across(&'a [Wide]),
 }
 
 impl Strip {
@@ -41,7 +44,8 @@ impl Strip {
         let lines = match way {
             Way::Tiles => Lines::Split(packed(a, k, rows.len(), split_rows)),
             Way::Pairs => Lines::Rounded(packed(a, k, rows.len(), round_rows)),
-            Way::Widened | Way::Portable => Lines::Exact(packed(a, k, rows.len(), copy_rows)),
+            Way::Widened512 | Way::Portable => Lines::Exact(packed(a, k, rows.len(), copy_rows)),
+            Way::Widened256 => Lines::Across(packed(a, k, rows.len(), interleave_rows)),
         };
         Self { rows, lines }
     }
@@ -54,6 +58,7 @@ impl Strip {
             Lines::Split(lines) => Part::Split(&lines[at]),
             Lines::Rounded(lines) => Part::Rounded(&lines[at]),
             Lines::Exact(lines) => Part::Exact(&lines[at]),
+            Lines::Across(lines) => Part::Across(&lines[at]),
         }
     }
 }
@@ -98,7 +103,7 @@ fn packed<L>(a: &[f32], k: usize, rows: usize, pack: Pack<L>) -> Vec<L> {
 fn split_rows(lines: &mut [MaybeUninit<[Line; 2]>], a: &[f32], k: usize, rows: usize) {
     #[cfg(target_arch = "x86_64")]
     {
-        assert!(is_fast(), "no such way");
+        assert!(Way::Pairs.is_usable(), "no such way");
         // SAFETY: asked above.
         unsafe { avx512::split_rows(lines, a, k, rows) }
     }
@@ -115,6 +120,35 @@ wide! {
 wide! {
     fn copy_rows(lines: &mut [MaybeUninit<Wide>], a: &[f32], k: usize, rows: usize) -> () {
         pack(lines, a, k, rows, |x| Wide(*x));
+    }
+}
+
+wide! {
+    fn interleave_rows(lines: &mut [MaybeUninit<Wide>], a: &[f32], k: usize, rows: usize) -> () {
+        assert!((1..=FEW_ROWS).contains(&rows), "a strip of {rows} rows");
+        match rows {
+            4 => interleave::<4>(lines, a, k, 4),
+            5 => interleave::<5>(lines, a, k, 5),
+            6 => interleave::<6>(lines, a, k, 6),
+            _ => interleave::<0>(lines, a, k, rows),
+        }
+    }
+}
+
+/// [`interleave_rows`] of N rows; 0: of any number up to [`FEW_ROWS`].
+#[inline(always)]
+fn interleave<const N: usize>(lines: &mut [MaybeUninit<Wide>], a: &[f32], k: usize, rows: usize) {
+    let rows = if N == 0 { rows } else { N };
+    for (l, lines) in lines.chunks_exact_mut(rows).enumerate() {
+        let mut across = [0f32; LINE * FEW_ROWS];
+        for (r, row) in a.chunks_exact(k).enumerate() {
+            for (x, numbers) in row[l * LINE..].iter().take(LINE).zip(across.chunks_exact_mut(rows)) {
+                numbers[r] = *x;
+            }
+        }
+        for (line, across) in lines.iter_mut().zip(across.as_chunks().0) {
+            line.write(Wide(*across));
+        }
     }
 }
 
@@ -149,7 +183,7 @@ mod tests {
     #[test]
     fn strips_are_even_and_cover_all_rows() {
         for m in 1..100 {
-            for most in [ROWS, TILE_ROWS] {
+            for most in [FEW_ROWS, ROWS, TILE_ROWS] {
                 let strips = strips(m, most);
                 assert!(strips.iter().all(|s| (1..=most).contains(&s.len())), "{m}: {strips:?}");
                 assert_eq!(strips.iter().map(ExactSizeIterator::len).sum::<usize>(), m);
