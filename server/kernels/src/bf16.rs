@@ -38,6 +38,8 @@ use crate::math::wide;
 const ROWS: usize = 14;
 /// Most rows of a tile in the 16 registers of AVX2: 6 x 2 accumulators for half of its columns, two of B, one of A, one of a mask.
 const FEW_ROWS: usize = 6;
+/// Most rows of which its registers hold both halves.
+const LOW_ROWS: usize = 2;
 /// Most rows of a tile in tile registers: two above each other.
 const TILE_ROWS: usize = 32;
 /// Columns of a tile, two registers.
@@ -347,20 +349,24 @@ impl Packed {
                     for (i, at) in strips.clone().enumerate() {
                         let strip = &a[at];
                         // what comes after this panel is on its way from memory while this one is multiplied: the first two strips ask
-                        // for half of it each, a line for every two that they read; a single one asks for what it needs itself soon
-                        let (fetch, ahead) = match (strips.len(), i) {
-                            (1, _) => (2, AHEAD),
-                            (_, 0 | 1) => (1, along + i * run.len() / 2),
-                            _ => (0, 0),
+                        // for half of it each, a line for every two that they read; with AVX2, whose strips are short and read in
+                        // halves, each asks for its share; a single one asks for what it needs itself soon
+                        let (fetch, every, ahead) = match (way, strips.len(), i) {
+                            (Way::Widened256, n, _) if n > 1 || strip.rows.len() > LOW_ROWS => {
+                                (1, n, along * COLS + 2 * i * (run.len() * COLS / 2).div_ceil(n))
+                            }
+                            (_, 1, _) => (2, 1, AHEAD * COLS),
+                            (_, _, 0 | 1) => (1, 1, (along + i * run.len() / 2) * COLS),
+                            _ => (0, 1, 0),
                         };
-                        let ahead = lines.as_ptr().wrapping_add(ahead * COLS);
+                        let ahead = lines.as_ptr().wrapping_add(ahead);
                         let (rows, cols) = (strip.rows.len(), COLS.min(n - p * COLS));
                         // SAFETY: rows of the strip are below m and columns p * 32 .. p * 32 + cols below n, which `dst` holds, and the
                         // base, if with one row for all; no two tasks share a strip of a panel, so no two threads write one element.
                         unsafe {
                             let c = out.at(strip.rows.start, p * COLS);
                             let base = base.map(|base| (base.as_ptr().add(strip.rows.start * base_row + p * COLS), base_row));
-                            let mut tile = Tile { b: lines, rows, cols, base, alpha, ahead, fetch, resumes: turn > 0, last };
+                            let mut tile = Tile { b: lines, rows, cols, base, alpha, ahead, fetch, every, resumes: turn > 0, last };
                             let more = more.as_ref().map(|(u, run, lines)| (u[at].part(run), *lines));
                             if way == Way::Tiles {
                                 tile.store(strip.part(&run), more, c, n, way, &mut registers);
@@ -400,7 +406,7 @@ impl Packed {
             let cols = COLS.min(n - p * COLS);
             let b = self.part(p, &run);
             let ahead = b.as_ptr().wrapping_add(AHEAD * COLS);
-            let tile = Tile { b, rows, cols, base: None, alpha: 1.0, ahead, fetch: 2, resumes: false, last: true };
+            let tile = Tile { b, rows, cols, base: None, alpha: 1.0, ahead, fetch: 2, every: 1, resumes: false, last: true };
             // SAFETY: there is room for the strip's rows of n numbers, of which these are `cols`.
             unsafe { tile.store(a.part(&run), None, c, n, way, &mut registers) };
         }
@@ -456,6 +462,8 @@ struct Tile<'a> {
     /// Lines that are needed next, and how many of them to ask for with every two of `b`; an address that is only hinted at.
     ahead: *const Line,
     fetch: usize,
+    /// Of AVX2: one pair of lines in so many asks.
+    every: usize,
     /// Do the sums of an earlier run stand where these go?
     resumes: bool,
     /// Is this the last run?

@@ -2,13 +2,10 @@
 
 use std::arch::x86_64::*;
 
-use super::{COLS, LINE, Line, Tile, Wide};
+use super::{COLS, LOW_ROWS, Line, Tile, Wide};
 
 /// Columns of a half, two registers.
 const HALF: usize = COLS / 2;
-
-/// Most rows of which both halves fit the registers.
-const LOW: usize = 2;
 
 /// SAFETY: AVX2 and FMA; `a` holds depth x M lines, the M numbers of one k after those of the last, `t.b` depth x 32; M rows of `t.cols`
 /// numbers at `c` are writable, as many of what is added to readable.
@@ -16,7 +13,7 @@ const LOW: usize = 2;
 pub(super) unsafe fn widened<const M: usize>(t: &Tile, a: &[Wide], c: *mut f32, row: usize) {
     // SAFETY: the caller's promises; columns from 16 times `half` on, of which there are some.
     unsafe {
-        if M <= LOW {
+        if M <= LOW_ROWS {
             let mut sums = [[[0f32; HALF]; M]; 2];
             halves(t, a, 0, &mut sums);
             for (half, sums) in sums.iter().enumerate().take(t.cols.div_ceil(HALF)) {
@@ -42,10 +39,18 @@ unsafe fn halves<const M: usize, const N: usize>(t: &Tile, a: &[Wide], first: us
     let mut a = a.as_ptr().cast::<f32>();
     let mut b: *const Line = t.b.as_ptr().wrapping_add(first);
     let high = _mm256_set1_epi32(0xffff_0000_u32 as i32);
-    for pair in 0..t.b.len() / COLS * LINE / 2 {
-        if first == 0 {
-            t.fetch_after(pair);
+    let pairs = t.b.len() / 2;
+    let mut ahead = t.ahead.wrapping_add(first * pairs.div_ceil(t.every));
+    let mut left = 0;
+    for _ in 0..pairs {
+        if left == 0 {
+            for _ in 0..t.fetch {
+                _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
+                ahead = ahead.wrapping_add(1);
+            }
+            left = t.every;
         }
+        left -= 1;
         for (half, sums) in sums.iter_mut().enumerate() {
             // SAFETY: b walks the lines of its halves, N of two for each pair of depth x 32; a walks the M numbers of each k.
             unsafe {
