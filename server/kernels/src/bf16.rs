@@ -38,7 +38,7 @@ use crate::math::wide;
 const ROWS: usize = 14;
 /// Most rows of a tile in the 16 registers of AVX2: 6 x 2 accumulators for half of its columns, two of B, one of A, one of a mask.
 const FEW_ROWS: usize = 6;
-/// Most rows of which its registers hold both halves.
+/// Most rows of which both halves are computed at once there: of 3, sums would not stay in registers.
 const LOW_ROWS: usize = 2;
 /// Most rows of a tile in tile registers: two above each other.
 const TILE_ROWS: usize = 32;
@@ -47,7 +47,7 @@ const COLS: usize = 32;
 /// Numbers along k of one cache line.
 const LINE: usize = 32;
 /// Lines along k that are multiplied before a tile of vector registers is stored: at most 4096 numbers, so that a panel (256 kB) stays in
-/// the L2 cache.
+/// an L2 cache of 512 kB and more.
 const DEPTH: usize = 128;
 /// Lines along k of strips of 32 rows, 4 kB each, that stay in the L2 cache beside a panel and what is stored.
 const CACHED: usize = 320;
@@ -180,7 +180,8 @@ impl std::fmt::Debug for Packed {
     }
 }
 
-/// Are products with packed weights faster than those of f32 here? They are where there are instructions for them: AVX2, AVX-512 or AMX.
+/// Is training with packed weights faster than with those of f32 here? It is where there are instructions for them: AVX2 with FMA,
+/// AVX-512 or AMX.
 pub fn is_fast() -> bool {
     Way::fastest() != Way::Portable
 }
@@ -349,11 +350,11 @@ impl Packed {
                     for (i, at) in strips.clone().enumerate() {
                         let strip = &a[at];
                         // what comes after this panel is on its way from memory while this one is multiplied: the first two strips ask
-                        // for half of it each, a line for every two that they read; with AVX2, whose strips are short and read in
-                        // halves, each asks for its share; a single one asks for what it needs itself soon
+                        // for half of it each, a line for every two that they read; a single one asks for what it needs itself soon;
+                        // with AVX2, whose strips are short, each asks for its share of the next panel in each half
                         let (fetch, every, ahead) = match (way, strips.len(), i) {
-                            (Way::Widened256, n, _) if n > 1 || strip.rows.len() > LOW_ROWS => {
-                                (1, n, along * COLS + 2 * i * (run.len() * COLS / 2).div_ceil(n))
+                            (Way::Widened256, count, _) if strip.rows.len() > LOW_ROWS => {
+                                (1, count, along * COLS + 2 * i * (run.len() * COLS / 2).div_ceil(count))
                             }
                             (_, 1, _) => (2, 1, AHEAD * COLS),
                             (_, _, 0 | 1) => (1, 1, (along + i * run.len() / 2) * COLS),
@@ -551,7 +552,7 @@ impl Tile<'_> {
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
-        let _ = (self.ahead, self.fetch, self.last, more, registers);
+        let _ = (self.ahead, self.fetch, self.every, self.last, more, registers);
         let Part::Exact(a) = a else { unreachable!("rows are packed for {way:?}, which this CPU has not") };
         let sums = tile_portable(a, self.b, self.rows);
         for (r, sums) in sums.iter().take(self.rows).enumerate() {
@@ -634,7 +635,7 @@ mod tests {
     #[test]
     fn a_row_comes_out_the_same_alone_and_in_a_batch() {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(2);
-        for (m, n, k) in [(61, 700, 576), (33, 40, 4200), (500, 70, 1500)] {
+        for (m, n, k) in [(61, 700, 576), (33, 40, 4200), (500, 70, 1500), (2, 70, 300), (3, 70, 300), (4, 70, 4200)] {
             let mut fill = |len: usize| (0..len).map(|_| rng.random_range(-1.0..1.0f32)).collect::<Vec<_>>();
             let (a, b, base) = (fill(m * k), fill(k * n), fill(n));
             let packed = Packed::new(Mat::rows(&b, n), k, n);

@@ -61,7 +61,7 @@ unsafe fn halves<const M: usize, const N: usize>(t: &Tile, a: &[Wide], first: us
                     s[0] = _mm256_fmadd_ps(x, w[0], s[0]);
                     s[1] = _mm256_fmadd_ps(x, w[1], s[1]);
                 }
-                // read anew, because there is no register to keep them in
+                // read anew, because with 6 rows there is no register to keep them in
                 let again = [pairs.read_volatile(), pairs.add(1).read_volatile()];
                 let w = again.map(|pairs| _mm256_castsi256_ps(_mm256_and_si256(high, pairs)));
                 for (r, s) in sums.iter_mut().enumerate() {

@@ -13,7 +13,7 @@ use crate::math::wide;
 /// Lines that are taken from a row at once.
 const BLOCK: usize = 4;
 
-/// Some rows [rows.len(), k], ordered by (line along k, row), the last line of a row padded with zeros.
+/// Some rows [rows.len(), k], line along k by line, the last padded with zeros; in each, row after row unless it says otherwise.
 pub(super) struct Strip {
     pub(super) rows: Range<usize>,
     lines: Lines,
