@@ -1,7 +1,6 @@
 //! The products of a low-rank adapter: one side is only R wide, where a general matrix product is all packing.
 //!
-//! Going down, R is walked in lanes of 16 that stay in registers; gradients keep 8 ranks x 48 columns there, or, where a CPU has 16
-//! registers, 4 ranks x 24. A row's result does not depend on how many rows there are, and sums over
+//! Going down, R is walked in lanes of 16 that stay in registers; gradients keep 8 ranks x 48 columns there. A row's result does not depend on how many rows there are, and sums over
 //! rows run in one fixed order, so that results do not depend on the number of threads.
 
 use pulp::{Arch, Simd, WithSimd};
@@ -214,14 +213,7 @@ impl<const N: usize> WithSimd for Expand<'_, N> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        if S::REGISTER_COUNT < 32 { self.by::<S, 2>(simd) } else { self.by::<S, 4>(simd) }
-    }
-}
-
-impl<const N: usize> Expand<'_, N> {
-    /// Sums of N rows x `REGISTERS` registers at a time.
-    #[inline(always)]
-    fn by<S: Simd, const REGISTERS: usize>(self, simd: S) {
+        const REGISTERS: usize = 4;
         let Self { u, w, n, y, row, first } = self;
         let step = REGISTERS * S::F32_LANES;
         let whole = n / step * step;
@@ -258,7 +250,7 @@ impl<const N: usize> Expand<'_, N> {
 const COLUMNS: usize = 48;
 /// Blocks of a parallel task.
 const BLOCKS: usize = 6;
-/// Ranks whose sums 32 registers keep together; 16 keep half of them.
+/// Ranks whose sums are kept in registers together.
 const RANKS: usize = 8;
 /// Rows that all blocks of a task go through before the next, so that they are read from end to end.
 const DEPTH: usize = 64;
@@ -334,29 +326,22 @@ impl WithSimd for Outer<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        if S::REGISTER_COUNT < 32 { self.by::<S, { RANKS / 2 }>(simd) } else { self.by::<S, RANKS>(simd) }
-    }
-}
-
-impl Outer<'_> {
-    /// Sums of `AT_ONCE` ranks, a divisor of [`RANKS`], x three registers at a time.
-    #[inline(always)]
-    fn by<S: Simd, const AT_ONCE: usize>(self, simd: S) {
         const REGISTERS: usize = 3;
         let Self { u, x, t, out } = self;
         let step = REGISTERS * S::F32_LANES;
+        let (across, _) = out.as_chunks_mut::<{ RANKS * COLUMNS }>();
         for from in (0..t).step_by(DEPTH) {
-            for (i, out) in out.chunks_exact_mut(AT_ONCE * COLUMNS).enumerate() {
-                let (block, ranks) = (i / (u.n / AT_ONCE), i % (u.n / AT_ONCE));
+            for (i, out) in across.iter_mut().enumerate() {
+                let (block, ranks) = (i / (u.n / RANKS), i % (u.n / RANKS));
                 for at in (0..COLUMNS).step_by(step) {
-                    let mut sums = [[simd.splat_f32s(0.0); REGISTERS]; AT_ONCE];
+                    let mut sums = [[simd.splat_f32s(0.0); REGISTERS]; RANKS];
                     for (r, sums) in sums.iter_mut().enumerate() {
                         sums.copy_from_slice(S::as_simd_f32s(&out[r * COLUMNS + at..][..step]).0);
                     }
                     for row in from..t.min(from + DEPTH) {
                         let x = S::as_simd_f32s(&x.data[row * x.row + x.first + block * COLUMNS + at..][..step]).0;
-                        let u = &u.data[row * u.row + u.first + ranks * AT_ONCE..][..AT_ONCE];
-                        for r in 0..AT_ONCE {
+                        let u = &u.data[row * u.row + u.first + ranks * RANKS..][..RANKS];
+                        for r in 0..RANKS {
                             let u = simd.splat_f32s(u[r]);
                             for l in 0..REGISTERS {
                                 sums[r][l] = simd.mul_add_e_f32s(u, x[l], sums[r][l]);
