@@ -3,19 +3,31 @@
 //! In: a data directory. Out: a [`Store`]. The queries are in the modules beside this one, one a question.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Connection as _, Sqlite, SqliteConnection, Transaction};
+use sqlx::{Connection as _, SqlSafeStr as _, Sqlite, SqliteConnection, Transaction};
 
 use crate::error::{Fault, StoreError};
 
 /// Name of the database file in the data directory.
 pub const FILE_NAME: &str = "whetstone.sqlite3";
 
-static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
+/// The files of `migrations/`, in order: the first has version 1. They are named here because sqlx's macro, which would find them, builds
+/// sqlx and SQLite a second time, for the compiler.
+pub(crate) const MIGRATIONS: [(&str, &str); 2] = [
+    ("store", include_str!("../../../migrations/0001_store.sql")),
+    ("launch key", include_str!("../../../migrations/0002_launch_key.sql")),
+];
+
+static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
+    let migration = |(version, (description, sql)): (i64, (&'static str, &'static str))| {
+        Migration::new(version, description.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    };
+    Migrator::with_migrations((1..).zip(MIGRATIONS).map(migration).collect())
+});
 
 /// How long a transaction waits for another process's. Deleting a large run is the longest there is.
 const BUSY: Duration = Duration::from_secs(30);

@@ -4,6 +4,7 @@ use tempfile::TempDir;
 use whetstone_domain::*;
 
 use super::*;
+use crate::open::MIGRATIONS;
 use crate::{FILE_NAME, StoreError};
 
 #[tokio::test]
@@ -44,6 +45,20 @@ async fn a_directory_that_cannot_be_made_is_named() {
     std::fs::create_dir(dir.path().join(FILE_NAME)).unwrap();
     let error = Store::open(dir.path()).await.unwrap_err();
     assert!(matches!(error, StoreError::Directory { .. }), "{error:?}");
+}
+
+#[test]
+fn the_migrations_are_the_files_of_their_folder_in_order() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../migrations");
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let named: Vec<_> =
+        MIGRATIONS.iter().zip(1..).map(|((name, sql), i)| (format!("{i:04}_{}.sql", name.replace(' ', "_")), *sql)).collect();
+    assert_eq!(files.len(), named.len());
+    for (file, (name, sql)) in files.iter().zip(&named) {
+        assert_eq!(file.file_name().unwrap().to_str().unwrap(), name);
+        assert_eq!(std::fs::read_to_string(file).unwrap(), *sql);
+    }
 }
 
 #[tokio::test]
