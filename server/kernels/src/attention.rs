@@ -11,7 +11,7 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use crate::gemm::{Mat, Threads, matmul};
-use crate::math::{dot, exp, max_of, sum_by, wide};
+use crate::math::{exp, max_of, sum_by, wide};
 use crate::single;
 use crate::view::{View, tensor};
 
@@ -294,7 +294,7 @@ wide! {
     /// dS = P * (dP - rowsum(g * o)) * scale in place of dP.
     fn score_gradient(ds: &mut [f32], p: &[f32], g: &[f32], o: &[f32], width: usize, d: usize, scale: f32) -> () {
         for (i, (ds, p)) in ds.chunks_exact_mut(width.max(1)).zip(p.chunks_exact(width.max(1))).enumerate() {
-            let delta = dot(&g[i * d..(i + 1) * d], &o[i * d..(i + 1) * d]);
+            let delta = sum_by([&g[i * d..(i + 1) * d], &o[i * d..(i + 1) * d]], |[g, o]| g * o);
             for (ds, p) in ds.iter_mut().zip(p) {
                 *ds = p * (*ds - delta) * scale;
             }
@@ -312,7 +312,7 @@ fn softmax(p: &mut [f32], width: usize) -> Vec<f32> {
         for x in row.iter_mut() {
             *x = exp(*x - max);
         }
-        let sum = sum_by(row.len(), |i| row[i]);
+        let sum = sum_by([row], |[x]| x);
         let inverse = 1.0 / sum;
         for x in row.iter_mut() {
             *x *= inverse;

@@ -169,8 +169,8 @@ wide! {
         let max = max_of(row);
         let (mut masses, mut sum, mut weighted) = (Vec::with_capacity(row.len().div_ceil(MASS_TOKENS)), 0.0, 0.0);
         for block in row.chunks(MASS_TOKENS) {
-            let [mass, more] = sums_by(block.len(), |i| {
-                let (x, e) = (block[i] - max, exp(block[i] - max));
+            let [mass, more] = sums_by([block], |[x]| {
+                let (x, e) = (x - max, exp(x - max));
                 [e, e * x.max(-1e30)] // 0 * -inf is not a number
             });
             masses.push(mass);

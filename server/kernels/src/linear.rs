@@ -131,16 +131,18 @@ pub fn lora_linear(x: &Tensor, w: &Frozen, onto: Onto, lora: &Lora) -> Result<(T
         (Arranged::Along { forward: low, .. }, FrozenView::Bf16 { forward, .. }) => forward.adapted_product(t, xs, base, low),
         (Arranged::Along { .. }, FrozenView::Full { .. }) => candle_core::bail!("these adapters are arranged for another weight"),
         (Arranged::Lanes { a, b }, wv) => {
-            let mut y = match base {
+            let product = || match base {
                 None => wv.product(t, xs),
                 Some(base) => wv.product_onto(t, xs, base),
             };
+            // of few rows the projection is work for one thread, while the others begin with the product
+            let (mut y, u) = rayon::join(product, || skinny::project(Cols::all(xs, e), t, a, 1.0));
             let mut expansions = Vec::with_capacity(lora.parts.len());
             for (part, w) in lora.parts.iter().zip(b) {
                 let (n, r) = part.b.dims2()?;
                 expansions.push(Expansion { w, r, n, first: part.start });
             }
-            let u = skinny::project_and_expand(Cols::all(xs, e), t, a, 1.0, &expansions, &mut y, f);
+            skinny::expand(&u, t, &expansions, &mut y, f);
             (y, u)
         }
     };
@@ -184,11 +186,10 @@ pub fn lora_linear_backward(
                 let (r, fi) = (part.a.dim(0)?, part.b.dim(0)?);
                 let (a, b) = (fast(&part.a)?, fast(&part.b)?);
                 let gi = Cols { data: gs, row: f, first: part.start, n: fi };
-                let lanes = Lanes::new(b.slice(), fi, r);
-                let v = match &mut dx {
-                    Some(dx) => skinny::project_and_expand(gi, t, &lanes, s, &[Expansion { w: a.slice(), r, n: e, first: 0 }], dx, e),
-                    None => skinny::project(gi, t, &lanes, s),
-                };
+                let v = skinny::project(gi, t, &Lanes::new(b.slice(), fi, r), s);
+                if let Some(dx) = &mut dx {
+                    skinny::expand(&v, t, &[Expansion { w: a.slice(), r, n: e, first: 0 }], dx, e);
+                }
                 for (all, v) in vs.chunks_exact_mut(width.max(1)).zip(v.chunks_exact(r)) {
                     all[first..first + r].copy_from_slice(v);
                 }

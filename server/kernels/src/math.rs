@@ -1,5 +1,7 @@
 //! Vectorisable scalar functions and the loop that runs them with the widest instructions the CPU has.
 
+use pulp::Simd;
+
 /// Defines a function that runs compiled for the best instruction set found at run time (AVX-512, AVX2, baseline).
 ///
 /// A closure would not do: unless it is inlined it keeps the baseline's instructions. In such a function
@@ -45,61 +47,54 @@ pub(crate) fn exp(x: f32) -> f32 {
     if x < -87.3 { 0.0 } else { y * scale }
 }
 
-/// Sum of `f` over 16 lanes, so that the compiler may vectorise a float reduction; order is fixed.
+/// Sum of `f` over the columns of `rows`, which have one length; as [`sums_by`] makes it.
 #[inline(always)]
-pub(crate) fn sum_by(n: usize, f: impl Fn(usize) -> f32) -> f32 {
-    let mut lanes = [0f32; 16];
-    let whole = n / 16 * 16;
-    let mut i = 0;
-    while i < whole {
-        for (l, lane) in lanes.iter_mut().enumerate() {
-            *lane += f(i + l);
-        }
-        i += 16;
-    }
-    let mut total = total(lanes);
-    while i < n {
-        total += f(i);
-        i += 1;
-    }
-    total
+pub(crate) fn sum_by<const N: usize>(rows: [&[f32]; N], f: impl Fn([f32; N]) -> f32) -> f32 {
+    let [sum] = sums_by(rows, |x| [f(x)]);
+    sum
 }
 
-/// Two sums as [`sum_by`] makes them, in one pass.
+/// Sums of each number of `f` over the columns of `rows`, which have one length. They are made in 16 lanes of whole blocks, without an
+/// index that might be out of bounds, so that the compiler vectorises them; the order is fixed.
 #[inline(always)]
-pub(crate) fn sums_by(n: usize, f: impl Fn(usize) -> [f32; 2]) -> [f32; 2] {
-    let (mut first, mut second) = ([0f32; 16], [0f32; 16]);
-    let whole = n / 16 * 16;
-    let mut i = 0;
-    while i < whole {
-        for (l, (x, y)) in first.iter_mut().zip(&mut second).enumerate() {
-            let [a, b] = f(i + l);
-            *x += a;
-            *y += b;
+pub(crate) fn sums_by<const N: usize, const M: usize>(rows: [&[f32]; N], f: impl Fn([f32; N]) -> [f32; M]) -> [f32; M] {
+    let rows = rows.map(<[f32]>::as_chunks::<16>);
+    let blocks = rows.map(|(blocks, _)| blocks.len()).into_iter().min().unwrap_or_default();
+    let mut lanes = [[0f32; 16]; M];
+    for i in 0..blocks {
+        let block = rows.map(|(blocks, _)| &blocks[i]);
+        for l in 0..16 {
+            for (lanes, x) in lanes.iter_mut().zip(f(block.map(|block| block[l]))) {
+                lanes[l] += x;
+            }
         }
-        i += 16;
     }
-    let mut totals = [total(first), total(second)];
-    while i < n {
-        let [a, b] = f(i);
-        totals[0] += a;
-        totals[1] += b;
-        i += 1;
+    let mut totals = lanes.map(total);
+    for i in 0..rows.map(|(_, rest)| rest.len()).into_iter().min().unwrap_or_default() {
+        for (total, x) in totals.iter_mut().zip(f(rows.map(|(_, rest)| rest[i]))) {
+            *total += x;
+        }
     }
     totals
 }
 
-/// Dot product of two rows of one length; order is fixed.
+/// Dot product of two rows of one length; the order is fixed. Written in registers, because of lanes that are summed in the end the
+/// compiler makes pairs.
 #[inline(always)]
-pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut lanes = [0f32; 16];
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<16>(), b.as_chunks::<16>());
+pub(crate) fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
+    let ((a, a_rest), (b, b_rest)) = (S::as_simd_f32s(a), S::as_simd_f32s(b));
+    let ((a, a_few), (b, b_few)) = (a.as_chunks::<4>(), b.as_chunks::<4>());
+    let mut sums = [simd.splat_f32s(0.0); 4];
     for (a, b) in a.iter().zip(b) {
-        for l in 0..16 {
-            lanes[l] = a[l].mul_add(b[l], lanes[l]);
+        for l in 0..4 {
+            sums[l] = simd.mul_add_e_f32s(a[l], b[l], sums[l]);
         }
     }
-    let mut total = total(lanes);
+    for ((sum, &a), &b) in sums.iter_mut().zip(a_few).zip(b_few) {
+        *sum = simd.mul_add_e_f32s(a, b, *sum);
+    }
+    let [x, y, z, w] = sums;
+    let mut total = simd.reduce_sum_f32s(simd.add_f32s(simd.add_f32s(x, y), simd.add_f32s(z, w)));
     for (a, b) in a_rest.iter().zip(b_rest) {
         total += a * b;
     }
@@ -154,6 +149,41 @@ mod tests {
     wide! {
         fn exp_wide(x: f32) -> f32 {
             exp(x)
+        }
+    }
+
+    struct Dot<'a>(&'a [f32], &'a [f32]);
+
+    impl pulp::WithSimd for Dot<'_> {
+        type Output = f32;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) -> f32 {
+            dot(simd, self.0, self.1)
+        }
+    }
+
+    wide! {
+        fn sums(a: &[f32], b: &[f32]) -> [f32; 2] {
+            sums_by([a, b], |[a, b]| [a * b, a + b])
+        }
+    }
+
+    #[test]
+    fn sums_of_any_length_equal_plain_ones() {
+        for n in 0..300 {
+            let number = |i: usize| ((i * 37 + n) % 101) as f32 / 50.0 - 1.0;
+            let (a, b): (Vec<f32>, Vec<f32>) = ((0..n).map(number).collect(), (0..n).map(|i| number(i + 3)).collect());
+            let [products, all] = sums(&a, &b);
+            let sum = |f: fn(f32, f32) -> f32| a.iter().zip(&b).map(|(a, b)| f64::from(f(*a, *b))).sum::<f64>();
+            for (got, want) in [
+                (pulp::Arch::new().dispatch(Dot(&a, &b)), sum(|a, b| a * b)),
+                (products, sum(|a, b| a * b)),
+                (all, sum(|a, b| a + b)),
+                (sum_by([&a], |[a]| a), sum(|a, _| a)),
+            ] {
+                assert!((f64::from(got) - want).abs() < 1e-4, "{n} numbers: {got}, not {want}");
+            }
         }
     }
 

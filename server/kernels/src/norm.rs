@@ -46,7 +46,7 @@ wide! {
 wide! {
     fn norm_row_backward(dx: &mut [f32], g: &[f32], x: &[f32], w: &[f32], residual: &[f32], eps: f64) -> () {
         let (r, e) = (inverse_rms(x, eps), x.len());
-        let c = sum_by(e, |i| w[i] * g[i] * x[i]) / e as f32 * r * r * r;
+        let c = sum_by([w, g, x], |[w, g, x]| w * g * x) / e as f32 * r * r * r;
         for ((((dx, g), x), w), residual) in dx.iter_mut().zip(g).zip(x).zip(w).zip(residual) {
             *dx = residual + r * (w * g) - x * c;
         }
@@ -55,7 +55,7 @@ wide! {
 
 #[inline(always)]
 fn inverse_rms(x: &[f32], eps: f64) -> f32 {
-    let mean = sum_by(x.len(), |i| x[i] * x[i]) / x.len() as f32;
+    let mean = sum_by([x], |[x]| x * x) / x.len() as f32;
     1.0 / (mean + eps as f32).sqrt()
 }
 

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::attention::{Shape, Span};
@@ -18,7 +19,7 @@ const PRODUCT_ROWS: usize = 8;
 /// Most spans of a task.
 const TASK: usize = 16;
 /// Keys whose values are added to a row at once.
-const KEYS: usize = 4;
+const KEYS: usize = 16;
 /// Keys and values are asked for so many before they are needed.
 const AHEAD: usize = 12;
 
@@ -147,7 +148,8 @@ fn partial(shape: Shape, qs: &[f32], ks: &[f32], vs: &[f32], task: &Task) -> Par
         matmul(n, d, width, &mut o, d, false, 1.0, Mat::rows(&p, width), Mat::rows(values, stride), Threads::One);
         Partial { o, max, sum }
     } else {
-        let (max, sum) = few_rows(&queries, keys, values, shape, task.heads.len(), &mut p, &mut o);
+        let few = FewRows { queries: &queries, keys, values, shape, heads: task.heads.len(), p: &mut p, o: &mut o };
+        let (max, sum) = Arch::new().dispatch(few);
         Partial { o, max, sum }
     }
 }
@@ -168,22 +170,30 @@ fn exponentials_of(p: &mut [f32], width: usize) -> (Vec<f32>, Vec<f32>) {
         for x in row.iter_mut() {
             *x = exp(*x - *max);
         }
-        *sum = sum_by(row.len(), |i| row[i]);
+        *sum = sum_by([row], |[x]| x);
     }
     (maxima, sums)
 }
 
-wide! {
-    /// Plain loops, because a product this small is all overhead; every key and value is read once for all heads.
-    fn few_rows(
-        queries: &[f32],
-        keys: &[f32],
-        values: &[f32],
-        shape: Shape,
-        heads: usize,
-        p: &mut [f32],
-        o: &mut [f32],
-    ) -> (Vec<f32>, Vec<f32>) {
+/// A few rows of each of some heads against all keys and values of a range. Plain loops, because a product this small is all overhead;
+/// what lies in memory is read from end to end, for all heads.
+struct FewRows<'a> {
+    queries: &'a [f32], // [heads, rows, D]
+    keys: &'a [f32],
+    values: &'a [f32],
+    shape: Shape,
+    heads: usize,
+    p: &'a mut [f32], // [heads, rows, width]
+    o: &'a mut [f32], // [heads, rows, D], zeros
+}
+
+impl WithSimd for FewRows<'_> {
+    /// (largest score, sum of exponentials) of each row.
+    type Output = (Vec<f32>, Vec<f32>);
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
+        let Self { queries, keys, values, shape, heads, p, o } = self;
         let (d, stride) = (shape.d, shape.kv * shape.d);
         let scale = 1.0 / (d as f32).sqrt();
         let rows = queries.len() / d / heads; // of a head
@@ -193,34 +203,88 @@ wide! {
             if j + AHEAD >= width {
                 prefetch(values, (j + AHEAD - width) * stride, heads * d);
             }
-            for i in 0..heads * rows {
-                let key = &keys[j * stride + i / rows * d..][..d];
-                p[i * width + j] = scale * dot(&queries[i * d..(i + 1) * d], key);
+            for (head, queries) in queries.chunks_exact(rows * d).enumerate() {
+                let key = &keys[j * stride + head * d..][..d];
+                for (row, query) in queries.chunks_exact(d).enumerate() {
+                    p[(head * rows + row) * width + j] = scale * dot(simd, query, key);
+                }
             }
         }
         let (max, sum) = exponentials_of(p, width);
-        let whole = width / KEYS * KEYS;
-        for j in (0..whole).step_by(KEYS) {
-            for x in 0..KEYS {
-                prefetch(values, (j + x + AHEAD) * stride, heads * d);
+        for from in (0..width).step_by(KEYS) {
+            let n = KEYS.min(width - from);
+            for j in from..from + n {
+                prefetch(values, (j + AHEAD) * stride, heads * d);
             }
             for (i, o) in o.chunks_exact_mut(d).enumerate() {
-                let p = &p[i * width + j..][..KEYS];
-                let value = |x: usize| &values[(j + x) * stride + i / rows * d..][..d];
-                let (v0, v1, v2, v3) = (value(0), value(1), value(2), value(3));
-                for x in 0..d {
-                    o[x] = p[3].mul_add(v3[x], p[2].mul_add(v2[x], p[1].mul_add(v1[x], p[0].mul_add(v0[x], o[x]))));
-                }
-            }
-        }
-        for j in whole..width {
-            for (i, o) in o.chunks_exact_mut(d).enumerate() {
-                let p = p[i * width + j];
-                for (o, v) in o.iter_mut().zip(&values[j * stride + i / rows * d..][..d]) {
-                    *o = p.mul_add(*v, *o);
-                }
+                add_weighted(simd, &p[i * width + from..][..n], &values[from * stride + i / rows * d..], stride, o);
             }
         }
         (max, sum)
+    }
+}
+
+/// o [D] += the sum of rows of `values`, `stride` numbers apart, times their weights.
+#[inline(always)]
+fn add_weighted<S: Simd>(simd: S, weights: &[f32], values: &[f32], stride: usize, o: &mut [f32]) {
+    let eights = add_columns::<S, 8>(simd, weights, values, stride, o, 0);
+    let fours = add_columns::<S, 4>(simd, weights, values, stride, o, eights);
+    let whole = add_columns::<S, 1>(simd, weights, values, stride, o, fours);
+    for (j, weight) in weights.iter().enumerate() {
+        for (o, value) in o[whole..].iter_mut().zip(&values[j * stride + whole..]) {
+            *o += weight * value;
+        }
+    }
+}
+
+/// [`add_weighted`] of columns from `first` on, N registers of them at once as long as there are so many; where it stopped.
+#[inline(always)]
+fn add_columns<S: Simd, const N: usize>(simd: S, weights: &[f32], values: &[f32], stride: usize, o: &mut [f32], first: usize) -> usize {
+    let step = N * S::F32_LANES;
+    let end = first + (o.len() - first) / step * step;
+    for from in (first..end).step_by(step) {
+        let o = S::as_mut_simd_f32s(&mut o[from..from + step]).0;
+        let mut sums = [simd.splat_f32s(0.0); N];
+        sums.copy_from_slice(o);
+        for (j, &weight) in weights.iter().enumerate() {
+            let weight = simd.splat_f32s(weight);
+            let values = S::as_simd_f32s(&values[j * stride + from..][..step]).0;
+            for l in 0..N {
+                sums[l] = simd.mul_add_e_f32s(weight, values[l], sums[l]);
+            }
+        }
+        o.copy_from_slice(&sums);
+    }
+    end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Weighted<'a>(&'a [f32], &'a [f32], usize, &'a mut [f32]);
+
+    impl WithSimd for Weighted<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            add_weighted(simd, self.0, self.1, self.2, self.3);
+        }
+    }
+
+    #[test]
+    fn weighted_rows_of_any_width_equal_plain_sums() {
+        for d in 1..300 {
+            let (n, stride) = (1 + d % 7, d + 5);
+            let number = |i: usize| ((i * 37 + d) % 101) as f32 / 50.0 - 1.0;
+            let (weights, values): (Vec<f32>, Vec<f32>) = ((0..n).map(number).collect(), (0..n * stride).map(number).collect());
+            let mut o: Vec<f32> = (0..d).map(number).collect();
+            Arch::new().dispatch(Weighted(&weights, &values, stride, &mut o));
+            for (x, o) in o.iter().enumerate() {
+                let want = number(x) + (0..n).map(|j| weights[j] * values[j * stride + x]).sum::<f32>();
+                assert!((o - want).abs() < 1e-5, "{d}, column {x}: {o}, not {want}");
+            }
+        }
     }
 }

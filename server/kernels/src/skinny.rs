@@ -1,7 +1,7 @@
 //! The products of a low-rank adapter: one side is only R wide, where a general matrix product is all packing.
 //!
-//! Going down, R is walked in lanes of 16 that stay in registers; gradients keep 8 ranks x 48 columns there. A row's result does not depend on how many rows there are, and sums over
-//! rows run in one fixed order, so that results do not depend on the number of threads.
+//! Going down, R is walked in lanes of 16 that stay in registers; gradients keep 8 ranks x 48 columns there. A row's result does not
+//! depend on how many rows there are, and sums over rows run in one fixed order, so that results do not depend on the number of threads.
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
@@ -12,6 +12,10 @@ const LANES: usize = 16;
 const ROWS: usize = 8;
 /// Rows that a tile of an expansion has.
 const TILE: usize = 4;
+/// Registers of a row of such a tile.
+const REGISTERS: usize = 4;
+/// Their columns, of 16 lanes: where an expansion is cut, so that a column comes out the same wherever it is cut.
+const STEP: usize = REGISTERS * LANES;
 /// Most rows of a parallel task, a multiple of both.
 const TASK: usize = 64;
 /// Products of fewer multiply-adds stay on the calling thread.
@@ -64,9 +68,9 @@ impl Lanes {
     }
 }
 
-/// Rows of a parallel task of `t` rows in all, in whole blocks: a few rows too are shared among the threads.
-fn task_rows(t: usize) -> usize {
-    t.div_ceil(rayon::current_num_threads()).next_multiple_of(ROWS).clamp(ROWS, TASK)
+/// Rows of a parallel task of `t` rows in all, in whole blocks of so many: a few rows too are shared among the threads.
+fn task_rows(t: usize, block: usize) -> usize {
+    t.div_ceil(rayon::current_num_threads()).next_multiple_of(block).clamp(block, TASK)
 }
 
 /// The transpose of `w` [n, m].
@@ -82,60 +86,90 @@ pub(crate) fn transposed(w: &[f32], n: usize, m: usize) -> Vec<f32> {
 
 /// scale * x w [T, R] of x [T, k] and w [k, R].
 pub(crate) fn project(x: Cols, t: usize, w: &Lanes, scale: f32) -> Vec<f32> {
-    project_and_expand(x, t, w, scale, &[], &mut [], 0)
-}
-
-/// What [`project_and_expand`] adds to some columns.
-pub(crate) struct Expansion<'a> {
-    /// w [r, n].
-    pub(crate) w: &'a [f32],
-    /// Columns of the projection that it reads, after those of the expansions before it.
-    pub(crate) r: usize,
-    /// Columns that it adds to.
-    pub(crate) n: usize,
-    /// The first of them.
-    pub(crate) first: usize,
-}
-
-/// u = scale * x w [T, R] of x [T, k] and w [k, R]; every one of `expansions` adds its columns of u times its matrix to y [T, row].
-/// Rows go their way alone, so that both are one loop.
-pub(crate) fn project_and_expand(
-    x: Cols,
-    t: usize,
-    w: &Lanes,
-    scale: f32,
-    expansions: &[Expansion],
-    y: &mut [f32],
-    row: usize,
-) -> Vec<f32> {
-    let (r, share) = (w.r, task_rows(t));
-    let mut u = vec![0f32; t * r];
-    if u.is_empty() {
-        return u;
-    }
-    let y = if expansions.is_empty() { y } else { &mut y[..t * row] };
-    let task = |first: usize, u: &mut [f32], y: &mut [f32]| {
-        project_rows(x, first, w, scale, u);
-        let mut at = 0;
-        for e in expansions {
-            expand_rows(Cols { data: u, row: r, first: at, n: e.r }, e, y, row);
-            at += e.r;
-        }
-    };
-    if t * (x.n * r + expansions.iter().map(|e| e.n * e.r).sum::<usize>()) < SERIAL {
-        task(0, &mut u, y);
-    } else if expansions.is_empty() {
-        u.par_chunks_mut(share * r).enumerate().for_each(|(i, u)| task(i * share, u, &mut []));
+    let mut u = vec![0f32; t * w.r];
+    if u.len() * x.n < SERIAL {
+        project_rows(x, 0, w, scale, &mut u);
     } else {
-        let rows = u.par_chunks_mut(share * r).zip(y.par_chunks_mut(share * row));
-        rows.enumerate().for_each(|(i, (u, y))| task(i * share, u, y));
+        let share = task_rows(t, ROWS);
+        u.par_chunks_mut(share * w.r).enumerate().for_each(|(i, u)| project_rows(x, i * share, w, scale, u));
     }
     u
 }
 
+/// What [`expand`] adds to some columns.
+pub(crate) struct Expansion<'a> {
+    /// w [r, n].
+    pub(crate) w: &'a [f32],
+    /// Columns of u that it reads, after those of the expansions before it.
+    pub(crate) r: usize,
+    /// Columns that it adds to.
+    pub(crate) n: usize,
+    /// The first of them, behind those of the expansions before it.
+    pub(crate) first: usize,
+}
+
+/// Every one of `expansions` adds its columns of u [T, R] times its matrix to its columns of y [T, row].
+pub(crate) fn expand(u: &[f32], t: usize, expansions: &[Expansion], y: &mut [f32], row: usize) {
+    let (r, threads) = (expansions.iter().map(|e| e.r).sum::<usize>(), rayon::current_num_threads());
+    let work = t * expansions.iter().map(|e| e.n * e.r).sum::<usize>();
+    if work == 0 {
+        return;
+    }
+    // many rows are shared among the threads by rows, few by columns
+    let is_few = t < TILE * threads;
+    let rows = if is_few { t } else { task_rows(t, TILE) };
+    let mut parts = Vec::new();
+    let mut ranks = 0;
+    for e in expansions {
+        let share = if is_few && work >= SERIAL { e.n.div_ceil(threads).next_multiple_of(STEP) } else { e.n };
+        parts.extend((0..e.n).step_by(share.max(1)).map(|at| Part { e, ranks, at, width: share.min(e.n - at) }));
+        ranks += e.r;
+    }
+    let mut tasks: Vec<(&Part, usize, Vec<&mut [f32]>)> = Vec::new();
+    for (block, y) in y[..t * row].chunks_mut(rows * row).enumerate() {
+        let first = tasks.len();
+        tasks.extend(parts.iter().map(|part| (part, block * rows, Vec::with_capacity(rows))));
+        for mut y in y.chunks_mut(row) {
+            let mut end = 0;
+            for (part, _, mine) in &mut tasks[first..] {
+                let (part_y, rest) = y[part.e.first + part.at - end..].split_at_mut(part.width);
+                mine.push(part_y);
+                (y, end) = (rest, part.e.first + part.at + part.width);
+            }
+        }
+    }
+    let run = |(part, first, mut y): (&Part, usize, Vec<&mut [f32]>)| {
+        let &Part { e, ranks, at, .. } = part;
+        let u = |i: usize| &u[(first + i) * r + ranks..][..e.r];
+        let (tiles, others) = y.as_chunks_mut::<TILE>();
+        let whole = tiles.len() * TILE;
+        for (i, y) in tiles.iter_mut().enumerate() {
+            Arch::new().dispatch(Expand { u: std::array::from_fn::<_, TILE, _>(|x| u(i * TILE + x)), w: e.w, n: e.n, at, y });
+        }
+        for (i, y) in others.iter_mut().enumerate() {
+            Arch::new().dispatch(Expand { u: [u(whole + i)], w: e.w, n: e.n, at, y: std::array::from_mut(y) });
+        }
+    };
+    if work < SERIAL {
+        tasks.into_iter().for_each(run);
+    } else {
+        tasks.into_par_iter().with_max_len(1).for_each(run);
+    }
+}
+
+/// Some columns of an expansion.
+struct Part<'a> {
+    e: &'a Expansion<'a>,
+    /// Its first column of u.
+    ranks: usize,
+    /// Columns of the expansion, the first and how many.
+    at: usize,
+    width: usize,
+}
+
 /// Rows of [`project`] from row `first` of x on, as many as `out` [rows, R] has.
 fn project_rows(x: Cols, first: usize, w: &Lanes, scale: f32, out: &mut [f32]) {
-    for (j, out) in out.chunks_mut(ROWS * w.r).enumerate() {
+    for (j, out) in out.chunks_mut((ROWS * w.r).max(1)).enumerate() {
         let rows = out.len() / w.r;
         let mut x_rows: [&[f32]; ROWS] = [&[]; ROWS];
         for (at, row) in x_rows.iter_mut().enumerate() {
@@ -183,47 +217,31 @@ impl WithSimd for Project<'_> {
     }
 }
 
-/// Adds u w to columns of y [rows, row]: u [rows, R], w [R, n].
-fn expand_rows(u: Cols, e: &Expansion, y: &mut [f32], row: usize) {
-    let &Expansion { w, n, first, .. } = e;
-    for (j, y) in y.chunks_mut(TILE * row).enumerate() {
-        let at = j * TILE;
-        if y.len() == TILE * row {
-            Arch::new().dispatch(Expand { u: std::array::from_fn::<_, TILE, _>(|r| u.at(at + r)), w, n, y, row, first });
-        } else {
-            for (r, y) in y.chunks_mut(row).enumerate() {
-                Arch::new().dispatch(Expand { u: [u.at(at + r)], w, n, y, row, first });
-            }
-        }
-    }
-}
-
-/// N rows of u against all of w, added to N rows of y.
-struct Expand<'a, const N: usize> {
+/// N rows of u against columns of w [R, n] from `at` on, added to as many of N rows of y.
+struct Expand<'a, 'b, const N: usize> {
     u: [&'a [f32]; N],
     w: &'a [f32],
     n: usize,
-    y: &'a mut [f32],
-    row: usize,
-    first: usize,
+    at: usize,
+    y: &'a mut [&'b mut [f32]; N],
 }
 
-impl<const N: usize> WithSimd for Expand<'_, N> {
+impl<const N: usize> WithSimd for Expand<'_, '_, N> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        const REGISTERS: usize = 4;
-        let Self { u, w, n, y, row, first } = self;
+        let Self { u, w, n, at, y } = self;
         let step = REGISTERS * S::F32_LANES;
-        let whole = n / step * step;
-        for at in (0..whole).step_by(step) {
+        let width = y[0].len();
+        let whole = width / step * step;
+        for from in (0..whole).step_by(step) {
             let mut sums = [[simd.splat_f32s(0.0); REGISTERS]; N];
-            for (r, sums) in sums.iter_mut().enumerate() {
-                sums.copy_from_slice(S::as_simd_f32s(&y[r * row + first + at..][..step]).0);
+            for (y, sums) in y.iter().zip(&mut sums) {
+                sums.copy_from_slice(S::as_simd_f32s(&y[from..][..step]).0);
             }
             for x in 0..u[0].len() {
-                let w = S::as_simd_f32s(&w[x * n + at..][..step]).0;
+                let w = S::as_simd_f32s(&w[x * n + at + from..][..step]).0;
                 for r in 0..N {
                     let u = simd.splat_f32s(u[r][x]);
                     for l in 0..REGISTERS {
@@ -231,14 +249,13 @@ impl<const N: usize> WithSimd for Expand<'_, N> {
                     }
                 }
             }
-            for (r, sums) in sums.iter().enumerate() {
-                S::as_mut_simd_f32s(&mut y[r * row + first + at..][..step]).0.copy_from_slice(sums);
+            for (y, sums) in y.iter_mut().zip(&sums) {
+                S::as_mut_simd_f32s(&mut y[from..][..step]).0.copy_from_slice(sums);
             }
         }
-        for (r, u) in u.iter().enumerate() {
+        for (y, u) in y.iter_mut().zip(u) {
             for (x, u) in u.iter().enumerate() {
-                let y = &mut y[r * row + first + whole..][..n - whole];
-                for (y, w) in y.iter_mut().zip(&w[x * n + whole..(x + 1) * n]) {
+                for (y, w) in y[whole..].iter_mut().zip(&w[x * n + at + whole..x * n + at + width]) {
                     *y += u * w;
                 }
             }
@@ -391,8 +408,8 @@ mod tests {
             let expansion = |w, r, first| Expansion { w, r, n: k, first };
             let mut y = start.clone();
             let expansions = [expansion(&wt, split, first), expansion(&more, r - split, first + k)];
-            let u = project_and_expand(cols, t, &Lanes::new(&w, cols.n, r), 0.5, &expansions, &mut y, row);
-            assert_eq!(u, project(cols, t, &Lanes::new(&w, cols.n, r), 0.5));
+            let u = project(cols, t, &Lanes::new(&w, cols.n, r), 0.5);
+            expand(&u, t, &expansions, &mut y, row);
             for (i, y) in y.iter().enumerate() {
                 let (u, j) = (&u[i / row * r..][..r], (i % row).checked_sub(first));
                 let low: f64 = match j {
@@ -401,6 +418,34 @@ mod tests {
                     _ => 0.0,
                 };
                 close(*y, f64::from(start[i]) + low);
+            }
+        }
+    }
+
+    #[test]
+    fn an_expansion_does_not_depend_on_the_number_of_threads_or_rows() {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(4);
+        let (t, r, sizes) = (40, 16, [576, 100, 192]);
+        let row = sizes.iter().sum::<usize>() + 10;
+        let mut fill = |len: usize| (0..len).map(|_| rng.random_range(-1.0..1.0f32)).collect::<Vec<_>>();
+        let (u, start, ws) = (fill(t * 3 * r), fill(t * row), sizes.map(|n| fill(r * n)));
+        let firsts = [5, 5 + 576, 10 + 676];
+        let expansions: Vec<Expansion> = (0..3).map(|i| Expansion { w: &ws[i], r, n: sizes[i], first: firsts[i] }).collect();
+        let run = |threads: usize, rows: usize| {
+            let (mut y, pool) = (start.clone(), rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool"));
+            pool.install(|| {
+                for first in (0..t).step_by(rows) {
+                    let rows = rows.min(t - first);
+                    expand(&u[first * 3 * r..], rows, &expansions, &mut y[first * row..], row);
+                }
+            });
+            y
+        };
+        let all = run(1, t);
+        assert_ne!(all, start);
+        for threads in [1, 2, 5, 16] {
+            for rows in [1, 3, 8, 40] {
+                assert_eq!(run(threads, rows), all, "{threads} threads, {rows} rows at a time");
             }
         }
     }
