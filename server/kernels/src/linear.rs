@@ -21,7 +21,7 @@ pub struct LoraPart {
     pub a: Tensor,
     /// B [Fi, R].
     pub b: Tensor,
-    /// First output column that it adds to.
+    /// First output column that it adds to, behind those of the parts before it.
     pub start: usize,
 }
 
@@ -55,7 +55,18 @@ enum Arranged {
 
 impl Lora {
     /// Arranges `parts`, which read the same input, with adapter scale `scale`, for the products of `w`. No parts = the adapter is off.
+    /// Parts that are out of order, overlap or leave the weight are an error.
     pub fn new(parts: Vec<LoraPart>, scale: f64, w: &Frozen) -> Result<Self> {
+        let mut end = 0;
+        for part in &parts {
+            if part.start < end {
+                candle_core::bail!("an adapter begins at output {}, before the last one's end at {end}", part.start);
+            }
+            end = part.start + part.b.dim(0)?;
+        }
+        if end > w.outputs() {
+            candle_core::bail!("adapters reach to output {end} of {}", w.outputs());
+        }
         let arranged = Arranged::new(&parts, scale as f32, w)?;
         Ok(Self { parts, scale, arranged })
     }
@@ -135,7 +146,7 @@ pub fn lora_linear(x: &Tensor, w: &Frozen, onto: Onto, lora: &Lora) -> Result<(T
                 None => wv.product(t, xs),
                 Some(base) => wv.product_onto(t, xs, base),
             };
-            // of few rows the projection is work for one thread, while the others begin with the product
+            // of few rows the projection is work for one thread only: another may take it while this one begins with the product
             let (mut y, u) = rayon::join(product, || skinny::project(Cols::all(xs, e), t, a, 1.0));
             let mut expansions = Vec::with_capacity(lora.parts.len());
             for (part, w) in lora.parts.iter().zip(b) {
@@ -287,6 +298,18 @@ mod tests {
         close(&dx.expect("asked for"), &want_dx.expect("asked for"), 4e-2)?;
         close(&found[0].0, &want[0].0, 1e-3)?;
         close(&found[0].1, &want[0].1, 1e-3)
+    }
+
+    #[test]
+    fn adapters_that_overlap_or_leave_the_weight_are_refused() -> Result<()> {
+        let w = Frozen::new(&random(&[40, 16], 1)?)?;
+        let part = |fi, start| -> Result<LoraPart> { Ok(LoraPart { a: random(&[2, 16], 2)?, b: random(&[fi, 2], 3)?, start }) };
+        let said = |parts| Lora::new(parts, 1.0, &w).map(|_| ()).expect_err("refused").to_string();
+        assert!(said(vec![part(20, 20)?, part(20, 0)?]).contains("begins at output 0, before the last one's end at 40"));
+        assert!(said(vec![part(20, 0)?, part(20, 19)?]).contains("begins at output 19"));
+        assert!(said(vec![part(20, 21)?]).contains("reach to output 41 of 40"));
+        assert!(Lora::new(vec![part(10, 5)?, part(10, 30)?], 1.0, &w).is_ok());
+        Ok(())
     }
 
     /// Numbers that bf16 holds, packed and in full: the same products, by whatever way this CPU has for the packed ones.

@@ -78,8 +78,8 @@ pub(crate) fn sums_by<const N: usize, const M: usize>(rows: [&[f32]; N], f: impl
     totals
 }
 
-/// Dot product of two rows of one length; the order is fixed. Written in registers, because of lanes that are summed in the end the
-/// compiler makes pairs.
+/// Dot product of two rows of one length; the order is fixed. Written with whole registers: a loop over lanes is compiled to pairs of
+/// numbers where the lanes are added up at once.
 #[inline(always)]
 pub(crate) fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
     let ((a, a_rest), (b, b_rest)) = (S::as_simd_f32s(a), S::as_simd_f32s(b));

@@ -16,9 +16,9 @@ const TILE: usize = 4;
 const REGISTERS: usize = 4;
 /// Their columns, of 16 lanes: where an expansion is cut, so that a column comes out the same wherever it is cut.
 const STEP: usize = REGISTERS * LANES;
-/// Most rows of a parallel task, a multiple of both.
+/// Most rows of a parallel task, a multiple of [`ROWS`] and [`TILE`].
 const TASK: usize = 64;
-/// Products of fewer multiply-adds stay on the calling thread.
+/// Products of fewer multiply-adds stay on one thread.
 const SERIAL: usize = 1 << 15;
 
 /// A block of columns of a row-major matrix.
@@ -115,14 +115,14 @@ pub(crate) fn expand(u: &[f32], t: usize, expansions: &[Expansion], y: &mut [f32
     if work == 0 {
         return;
     }
-    // many rows are shared among the threads by rows, few by columns
-    let is_few = t < TILE * threads;
-    let rows = if is_few { t } else { task_rows(t, TILE) };
+    // shared among the threads by rows, where they are too few for that by columns as well
+    let rows = task_rows(t, TILE);
+    let cuts = if work < SERIAL { 1 } else { threads.div_ceil(t.div_ceil(rows)) };
     let mut parts = Vec::new();
     let mut ranks = 0;
     for e in expansions {
-        let share = if is_few && work >= SERIAL { e.n.div_ceil(threads).next_multiple_of(STEP) } else { e.n };
-        parts.extend((0..e.n).step_by(share.max(1)).map(|at| Part { e, ranks, at, width: share.min(e.n - at) }));
+        let share = e.n.div_ceil(cuts).next_multiple_of(STEP).max(STEP);
+        parts.extend((0..e.n).step_by(share).map(|at| Part { e, ranks, at, width: share.min(e.n - at) }));
         ranks += e.r;
     }
     let mut tasks: Vec<(&Part, usize, Vec<&mut [f32]>)> = Vec::new();
@@ -217,7 +217,7 @@ impl WithSimd for Project<'_> {
     }
 }
 
-/// N rows of u against columns of w [R, n] from `at` on, added to as many of N rows of y.
+/// N rows of u against columns of w [R, n] from `at` on, added to N rows of y, which have as many columns.
 struct Expand<'a, 'b, const N: usize> {
     u: [&'a [f32]; N],
     w: &'a [f32],

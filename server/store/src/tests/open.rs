@@ -58,6 +58,7 @@ fn the_migrations_are_the_files_of_their_folder_in_order() {
     for (file, (name, sql)) in files.iter().zip(&named) {
         assert_eq!(file.file_name().unwrap().to_str().unwrap(), name);
         assert_eq!(std::fs::read_to_string(file).unwrap(), *sql);
+        assert!(!sql.starts_with("-- no-transaction"), "{name} would run in one all the same");
     }
 }
 
