@@ -6,7 +6,7 @@
 //! the memory traffic of f32 at nearly its speed. Elsewhere a portable loop, the safe twin, reads the same packing.
 //!
 //! Rounding the rows as well moves gradients further than rounding the weight does, so it is done only where all else would be slow,
-//! pair by pair. In tile registers a row is the sum of two bf16 rows, its rounding and what that leaves, exact to 16 bits; elsewhere it
+//! pair by pair, and never for a weight that asks for its rows as they are ([`Packed::of_exact_rows`]). In tile registers a row is the sum of two bf16 rows, its rounding and what that leaves, exact to 16 bits; elsewhere it
 //! is multiplied as it is.
 //! The sum of one element runs over k in one fixed order, whatever the number of rows or threads: a row comes out the same
 //! alone and in a batch.
@@ -122,6 +122,11 @@ impl Way {
         Self::all()[0]
     }
 
+    /// The fastest of those that do not round rows.
+    fn fastest_of_exact_rows() -> Self {
+        Self::all().iter().copied().find(|way| *way != Self::Pairs).unwrap_or(Self::Portable)
+    }
+
     /// Most rows of a strip.
     fn rows(self) -> usize {
         match self {
@@ -172,6 +177,8 @@ pub struct Packed {
     n: usize,
     /// Of each panel, lines along k outside of which all is zero.
     used: Vec<Range<usize>>,
+    /// How it is multiplied.
+    way: Way,
 }
 
 impl std::fmt::Debug for Packed {
@@ -186,7 +193,7 @@ pub fn is_fast() -> bool {
     Way::fastest() != Way::Portable
 }
 
-/// Are rows rounded as well, because this CPU multiplies pairs and nothing else fast (AMD)?
+/// Are rows rounded as well, because this CPU multiplies pairs and nothing else fast (AMD)? Not those of [`Packed::of_exact_rows`].
 pub fn rounds_rows() -> bool {
     Way::fastest() == Way::Pairs
 }
@@ -238,7 +245,14 @@ impl Packed {
 
     /// B = 0.
     fn zeros(k: usize, n: usize) -> Self {
-        Self { lines: vec![ZERO; lines_of(k) * COLS * n.div_ceil(COLS)], k, n, used: Vec::new() }
+        Self { lines: vec![ZERO; lines_of(k) * COLS * n.div_ceil(COLS)], k, n, used: Vec::new(), way: Way::fastest() }
+    }
+
+    /// The same matrix, whose rows are not rounded on any CPU.
+    #[must_use]
+    pub fn of_exact_rows(mut self) -> Self {
+        self.way = Way::fastest_of_exact_rows();
+        self
     }
 
     /// Puts the bf16 number `x` at row i, column j.
@@ -278,7 +292,7 @@ impl Packed {
     /// # Panics
     /// When `a` does not fit its slice.
     pub fn product(&self, m: usize, a: &[f32], alpha: f32) -> Vec<f32> {
-        self.product_by(m, a, None, alpha, Way::fastest())
+        self.product_by(m, a, None, alpha, self.way)
     }
 
     /// base + a B [m, n] of a [m, k], base [m, n] or [n], the same for every row.
@@ -286,7 +300,7 @@ impl Packed {
     /// # Panics
     /// When an operand does not fit its slice.
     pub fn product_onto(&self, m: usize, a: &[f32], base: &[f32]) -> Vec<f32> {
-        self.product_by(m, a, Some(base), 1.0, Way::fastest())
+        self.product_by(m, a, Some(base), 1.0, self.way)
     }
 
     fn product_by(&self, m: usize, a: &[f32], base: Option<&[f32]>, alpha: f32, way: Way) -> Vec<f32> {
@@ -630,6 +644,14 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn rows_are_exact_where_they_are_asked_to_be() {
+        let packed = Packed::new(Mat::rows(&[1.0; 70], 1), 70, 1).of_exact_rows();
+        let sum = packed.product(1, &[1.003; 70], 1.0)[0];
+        assert!((sum - 70.21).abs() < 1e-3, "{sum}: rounded, each number is 1");
+        assert_ne!(packed.way, Way::Pairs);
     }
 
     #[test]

@@ -125,6 +125,8 @@ impl Transformer {
         }
         let head = weights.lm_head.as_ref().unwrap_or(&weights.embed);
         let frozen = |w: &Tensor| if bf16 { Frozen::bf16(w) } else { Frozen::new(w) };
+        // what rounded rows cost in gradients, they cost in attention
+        let exact = |w: &Tensor| if bf16 { Frozen::bf16_of_exact_rows(w) } else { Frozen::new(w) };
         let blocks = weights
             .layers
             .iter()
@@ -135,9 +137,9 @@ impl Transformer {
                 };
                 Ok(Block {
                     input_norm: l.input_norm.clone(),
-                    qkv: frozen(&Tensor::cat(&[&l.q, &l.k, &l.v], 0)?)?,
+                    qkv: exact(&Tensor::cat(&[&l.q, &l.k, &l.v], 0)?)?,
                     qkv_bias,
-                    o: frozen(&l.o)?,
+                    o: exact(&l.o)?,
                     post_norm: l.post_norm.clone(),
                     gate_up: frozen(&Tensor::cat(&[&l.gate, &l.up], 0)?)?,
                     down: frozen(&l.down)?,

@@ -46,6 +46,5 @@ fn bf16_moves_logprobs_and_gradients_no_further_than_promised() {
         cosines.push((dot(a, b) / (dot(a, a) * dot(b, b)).sqrt(), name));
     }
     cosines.sort_by(|(a, _), (b, _)| a.total_cmp(b));
-    let least = if rounds_rows() { 0.995 } else { 0.999 };
-    assert!(cosines[0].0 >= least && cosines[cosines.len() / 2].0 >= 0.999, "{:?}", &cosines[..5]);
+    assert!(cosines[0].0 >= 0.999, "{:?}", &cosines[..5]);
 }
