@@ -36,8 +36,9 @@ use crate::math::wide;
 
 /// Most rows of a tile in vector registers: 14 x 2 accumulators, two registers of B and one of A fill the 32 of AVX-512.
 const ROWS: usize = 14;
-/// Most rows of a tile in the 16 registers of AVX2: 6 x 2 accumulators for half of its columns, two of B, one of A, one of a mask.
-const FEW_ROWS: usize = 6;
+/// Most rows of a tile in the 16 registers of AVX2: 5 x 2 accumulators for half of its columns, two of B, one of A, one of a mask. Of 6
+/// all registers would be taken, and the compiler does not manage without putting some into memory.
+const FEW_ROWS: usize = 5;
 /// Most rows of which both halves are computed at once there: of 3, sums would not stay in registers.
 const LOW_ROWS: usize = 2;
 /// Most rows of a tile in tile registers: two above each other.
@@ -366,13 +367,14 @@ impl Packed {
                         // what comes after this panel is on its way from memory while this one is multiplied: the first two strips ask
                         // for half of it each, a line for every two that they read; a single one asks for what it needs itself soon;
                         // with AVX2, whose strips are short, each asks for its share of the next panel in each half
-                        let (fetch, every, ahead) = match (way, strips.len(), i) {
+                        let (fetch, ahead) = match (way, strips.len(), i) {
                             (Way::Widened256, count, _) if strip.rows.len() > LOW_ROWS => {
-                                (1, count, along * COLS + 2 * i * (run.len() * COLS / 2).div_ceil(count))
+                                let share = (COLS / 2).div_ceil(count);
+                                (share, along * COLS + 2 * i * share * run.len())
                             }
-                            (_, 1, _) => (2, 1, AHEAD * COLS),
-                            (_, _, 0 | 1) => (1, 1, (along + i * run.len() / 2) * COLS),
-                            _ => (0, 1, 0),
+                            (_, 1, _) => (2, AHEAD * COLS),
+                            (_, _, 0 | 1) => (1, (along + i * run.len() / 2) * COLS),
+                            _ => (0, 0),
                         };
                         let ahead = lines.as_ptr().wrapping_add(ahead);
                         let (rows, cols) = (strip.rows.len(), COLS.min(n - p * COLS));
@@ -381,7 +383,7 @@ impl Packed {
                         unsafe {
                             let c = out.at(strip.rows.start, p * COLS);
                             let base = base.map(|base| (base.as_ptr().add(strip.rows.start * base_row + p * COLS), base_row));
-                            let mut tile = Tile { b: lines, rows, cols, base, alpha, ahead, fetch, every, resumes: turn > 0, last };
+                            let mut tile = Tile { b: lines, rows, cols, base, alpha, ahead, fetch, resumes: turn > 0, last };
                             let more = more.as_ref().map(|(u, run, lines)| (u[at].part(run), *lines));
                             if way == Way::Tiles {
                                 tile.store(strip.part(&run), more, c, n, way, &mut registers);
@@ -421,7 +423,7 @@ impl Packed {
             let cols = COLS.min(n - p * COLS);
             let b = self.part(p, &run);
             let ahead = b.as_ptr().wrapping_add(AHEAD * COLS);
-            let tile = Tile { b, rows, cols, base: None, alpha: 1.0, ahead, fetch: 2, every: 1, resumes: false, last: true };
+            let tile = Tile { b, rows, cols, base: None, alpha: 1.0, ahead, fetch: 2, resumes: false, last: true };
             // SAFETY: there is room for the strip's rows of n numbers, of which these are `cols`.
             unsafe { tile.store(a.part(&run), None, c, n, way, &mut registers) };
         }
@@ -474,11 +476,10 @@ struct Tile<'a> {
     /// What alpha times the sums is added to in the end, and how far its rows are apart.
     base: Option<(*const f32, usize)>,
     alpha: f32,
-    /// Lines that are needed next, and how many of them to ask for with every two of `b`; an address that is only hinted at.
+    /// Lines that are needed next, and how many of them to ask for with every two of `b` (AVX2: with every 16 of a half of it); an
+    /// address that is only hinted at.
     ahead: *const Line,
     fetch: usize,
-    /// Of AVX2: one pair of lines in so many asks.
-    every: usize,
     /// Do the sums of an earlier run stand where these go?
     resumes: bool,
     /// Is this the last run?
@@ -560,13 +561,13 @@ impl Tile<'_> {
                 }
                 (Part::Across(a), Way::Widened256) => {
                     assert_eq!(a.len() * COLS, self.b.len() * self.rows);
-                    return rows!(avx2::widened(a): 1 2 3 4 5 6);
+                    return rows!(avx2::widened(a): 1 2 3 4 5);
                 }
                 _ => {}
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
-        let _ = (self.ahead, self.fetch, self.every, self.last, more, registers);
+        let _ = (self.ahead, self.fetch, self.last, more, registers);
         let Part::Exact(a) = a else { unreachable!("rows are packed for {way:?}, which this CPU has not") };
         let sums = tile_portable(a, self.b, self.rows);
         for (r, sums) in sums.iter().take(self.rows).enumerate() {

@@ -7,6 +7,13 @@ use super::{COLS, LOW_ROWS, Line, Tile, Wide};
 /// Columns of a half, two registers.
 const HALF: usize = COLS / 2;
 
+/// Keeps the upper of two bf16 numbers. The compiler must not know it: of a known mask it makes a blend, which is slower.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn upper() -> __m256i {
+    _mm256_set1_epi32(std::hint::black_box(0xffff_0000_u32 as i32))
+}
+
 /// SAFETY: AVX2 and FMA; `a` holds depth x M lines, the M numbers of one k after those of the last, `t.b` depth x 32; M rows of `t.cols`
 /// numbers at `c` are writable, as many of what is added to readable.
 #[target_feature(enable = "avx2,fma")]
@@ -14,67 +21,107 @@ pub(super) unsafe fn widened<const M: usize>(t: &Tile, a: &[Wide], c: *mut f32, 
     // SAFETY: the caller's promises; columns from 16 times `half` on, of which there are some.
     unsafe {
         if M <= LOW_ROWS {
-            let mut sums = [[[0f32; HALF]; M]; 2];
-            halves(t, a, 0, &mut sums);
+            let sums = both_halves::<M>(t, a);
             for (half, sums) in sums.iter().enumerate().take(t.cols.div_ceil(HALF)) {
                 put(t, sums, half, c, row);
             }
             return;
         }
-        let mut sums = [[[0f32; HALF]; M]];
+        let mut sums = [[0f32; HALF]; M];
         for half in 0..t.cols.div_ceil(HALF) {
-            halves(t, a, half, &mut sums);
-            put(t, &sums[0], half, c, row);
+            for r in 0..M {
+                _mm_prefetch::<_MM_HINT_T0>(c.wrapping_add(r * row + half * HALF).cast()); // on its way until there is something to store
+            }
+            one_half(t, a, half, &mut sums);
+            put(t, &sums, half, c, row);
         }
     }
 }
 
-/// Sums of N halves of a tile. A function of its own, so that what surrounds it takes no registers from it.
+/// Adds what one pair of lines gives to the sums of a half: M numbers of one k at `a`, then those of the next; the half's pairs at `b`.
 ///
-/// SAFETY: as [`widened`]; `first` + N is at most 2.
+/// SAFETY: AVX2 and FMA; 2 M numbers and a line can be read.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+unsafe fn add_pair<const M: usize>(sums: &mut [[__m256; 2]; M], a: *const f32, b: *const Line, upper: __m256i) {
+    let pairs: *const __m256i = b.cast();
+    // SAFETY: the caller's promise.
+    unsafe {
+        let w = [pairs.read(), pairs.add(1).read()].map(|pairs| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(pairs)));
+        for (r, s) in sums.iter_mut().enumerate() {
+            let x = _mm256_broadcast_ss(&*a.add(r));
+            s[0] = _mm256_fmadd_ps(x, w[0], s[0]);
+            s[1] = _mm256_fmadd_ps(x, w[1], s[1]);
+        }
+        // read anew, because with 6 rows there is no register to keep them in
+        let again = [pairs.read_volatile(), pairs.add(1).read_volatile()];
+        let w = again.map(|pairs| _mm256_castsi256_ps(_mm256_and_si256(upper, pairs)));
+        for (r, s) in sums.iter_mut().enumerate() {
+            let x = _mm256_broadcast_ss(&*a.add(M + r));
+            s[0] = _mm256_fmadd_ps(x, w[0], s[0]);
+            s[1] = _mm256_fmadd_ps(x, w[1], s[1]);
+        }
+    }
+}
+
+/// Sums of one half. A function of its own, so that what surrounds it takes no registers from it.
+///
+/// SAFETY: as [`widened`]; `half` is 0 or 1.
 #[target_feature(enable = "avx2,fma")]
 #[inline(never)]
-unsafe fn halves<const M: usize, const N: usize>(t: &Tile, a: &[Wide], first: usize, out: &mut [[[f32; HALF]; M]; N]) {
-    let mut sums = [[[_mm256_setzero_ps(); 2]; M]; N];
+unsafe fn one_half<const M: usize>(t: &Tile, a: &[Wide], half: usize, out: &mut [[f32; HALF]; M]) {
+    let mut sums = [[_mm256_setzero_ps(); 2]; M];
+    let depth = t.b.len() / COLS;
     let mut a = a.as_ptr().cast::<f32>();
-    let mut b: *const Line = t.b.as_ptr().wrapping_add(first);
-    let high = _mm256_set1_epi32(0xffff_0000_u32 as i32);
-    let pairs = t.b.len() / 2;
-    let mut ahead = t.ahead.wrapping_add(first * pairs.div_ceil(t.every));
-    let mut left = 0;
-    for _ in 0..pairs {
-        if left == 0 {
-            for _ in 0..t.fetch {
-                _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
-                ahead = ahead.wrapping_add(1);
-            }
-            left = t.every;
+    let mut b: *const Line = t.b.as_ptr().wrapping_add(half);
+    let mut ahead = t.ahead.wrapping_add(half * depth * t.fetch);
+    let upper = upper();
+    for _ in 0..depth {
+        for _ in 0..t.fetch {
+            _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
+            ahead = ahead.wrapping_add(1);
         }
-        left -= 1;
-        for (half, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: b walks the lines of its halves, N of two for each pair of depth x 32; a walks the M numbers of each k.
+        for _ in 0..COLS / 4 {
+            // SAFETY: b walks every second of depth x 32 lines, a the M numbers of as many k.
             unsafe {
-                let pairs: *const __m256i = b.add(half).cast();
-                let w = [pairs.read(), pairs.add(1).read()].map(|pairs| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(pairs)));
-                for (r, s) in sums.iter_mut().enumerate() {
-                    let x = _mm256_broadcast_ss(&*a.add(r));
-                    s[0] = _mm256_fmadd_ps(x, w[0], s[0]);
-                    s[1] = _mm256_fmadd_ps(x, w[1], s[1]);
-                }
-                // read anew, because with 6 rows there is no register to keep them in
-                let again = [pairs.read_volatile(), pairs.add(1).read_volatile()];
-                let w = again.map(|pairs| _mm256_castsi256_ps(_mm256_and_si256(high, pairs)));
-                for (r, s) in sums.iter_mut().enumerate() {
-                    let x = _mm256_broadcast_ss(&*a.add(M + r));
-                    s[0] = _mm256_fmadd_ps(x, w[0], s[0]);
-                    s[1] = _mm256_fmadd_ps(x, w[1], s[1]);
-                }
+                add_pair(&mut sums, a, b, upper);
+                add_pair(&mut sums, a.add(2 * M), b.add(2), upper);
             }
+            a = a.wrapping_add(4 * M);
+            b = b.wrapping_add(4);
+        }
+    }
+    store(&sums, out);
+}
+
+/// Sums of both halves of few rows.
+///
+/// SAFETY: as [`widened`].
+#[target_feature(enable = "avx2,fma")]
+#[inline(never)]
+unsafe fn both_halves<const M: usize>(t: &Tile, a: &[Wide]) -> [[[f32; HALF]; M]; 2] {
+    let mut sums = [[[_mm256_setzero_ps(); 2]; M]; 2];
+    let mut a = a.as_ptr().cast::<f32>();
+    let upper = upper();
+    for (pair, b) in t.b.chunks_exact(2).enumerate() {
+        t.fetch_after(pair);
+        for (sums, b) in sums.iter_mut().zip(b) {
+            // SAFETY: a walks the M numbers of each k.
+            unsafe { add_pair(sums, a, b, upper) };
         }
         a = a.wrapping_add(2 * M);
-        b = b.wrapping_add(2);
     }
-    for (out, s) in out.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
+    let mut out = [[[0f32; HALF]; M]; 2];
+    for (out, sums) in out.iter_mut().zip(&sums) {
+        store(sums, out);
+    }
+    out
+}
+
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+fn store<const M: usize>(sums: &[[__m256; 2]; M], out: &mut [[f32; HALF]; M]) {
+    for (out, s) in out.iter_mut().zip(sums) {
         // SAFETY: 16 numbers a row.
         unsafe {
             _mm256_storeu_ps(out.as_mut_ptr(), s[0]);
