@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use clap::Args;
 use clap::builder::RangedU64ValueParser;
+use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use serde_json::json;
 use whetstone_domain::RunConfig;
@@ -35,11 +35,38 @@ pub struct StepArgs {
 /// Time one step along each axis: group size, prompt length, completion length, problems
 #[derive(Args)]
 pub struct ScaleArgs {
+    /// Only this axis; may be given several times. Memory is what the process holds by then
+    #[arg(long)]
+    axis: Vec<Axis>,
     /// Leave out settings of more than so many sampled and prompt tokens
     #[arg(long, default_value_t = 20_000)]
     most_tokens: usize,
     #[command(flatten)]
     engine: Engine,
+}
+
+/// What grows while the rest stays as usual: 4 problems, G 8, prompts of 256 tokens, completions of 48.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Axis {
+    /// Completions of a prompt, G
+    Group,
+    /// Tokens of a prompt, P
+    Prompt,
+    /// Tokens of a completion, C
+    Completion,
+    /// Problems of a step, B
+    Problems,
+}
+
+impl Axis {
+    fn values(self) -> [usize; 5] {
+        match self {
+            Self::Group => [2, 4, 8, 16, 32],
+            Self::Prompt => [128, 256, 512, 1024, 2048],
+            Self::Completion => [16, 48, 128, 256, 512],
+            Self::Problems => [1, 2, 4, 8, 16],
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -167,21 +194,18 @@ pub fn run(args: &StepArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
 
 /// Runs `bench scale`.
 pub fn scale(args: &ScaleArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
-    let axes: [(&str, &[usize]); 4] = [
-        ("group", &[2, 4, 8, 16, 32]),
-        ("prompt", &[128, 256, 512, 1024, 2048]),
-        ("completion", &[16, 48, 128, 256, 512]),
-        ("problems", &[1, 2, 4, 8, 16]),
-    ];
+    let axes = Axis::value_variants().iter().filter(|axis| args.axis.is_empty() || args.axis.contains(axis));
     let path = args.engine.model(data, ui)?;
     let mut config = Workload::made(1, 2, 2048, 0, 512).config();
     args.engine.settle(&mut config);
     worker::with_threads(config.threads, || -> Result<ExitCode> {
         let policy = args.engine.policy(&path, &config)?;
-        for (axis, values) in axes {
-            for &value in values {
-                let at = |name: &str, usual: usize| if axis == name { value } else { usual };
-                let (group, prompt, completion, problems) = (at("group", 8), at("prompt", 256), at("completion", 48), at("problems", 4));
+        for &axis in axes {
+            let name = axis.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+            for value in axis.values() {
+                let at = |other, usual| if axis == other { value } else { usual };
+                let (group, prompt) = (at(Axis::Group, 8), at(Axis::Prompt, 256));
+                let (completion, problems) = (at(Axis::Completion, 48), at(Axis::Problems, 4));
                 let tokens = problems * (prompt + group * completion);
                 if tokens > args.most_tokens {
                     continue;
@@ -193,12 +217,12 @@ pub fn scale(args: &ScaleArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
                 let rollout = t.prefill + t.decode;
                 let update = t.forward + t.backward;
                 ui.object(&json!({
-                    "axis": axis, "group": group, "prompt": prompt, "completion": completion, "problems": problems,
+                    "axis": name, "group": group, "prompt": prompt, "completion": completion, "problems": problems,
                     "seconds_per_step": t.total, "prefill": t.prefill, "decode": t.decode, "update": update,
                     "rss_gb": metrics::resident_bytes() as f64 / 1e9,
                 }))?;
                 ui.say(&format!(
-                    "{axis:10} G {group:2}  P {prompt:4}  C {completion:3}  B {problems:2}: {:6.2} s (rollout {rollout:.2}, update {update:.2}), {:.2} GB",
+                    "{name:10} G {group:2}  P {prompt:4}  C {completion:3}  B {problems:2}: {:6.2} s (rollout {rollout:.2}, update {update:.2}), {:.2} GB",
                     t.total,
                     metrics::resident_bytes() as f64 / 1e9
                 ));

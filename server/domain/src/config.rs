@@ -72,7 +72,8 @@ pub enum Compute {
     Auto,
     /// Single precision: the reference.
     F32,
-    /// Frozen weights are rounded to bf16, on AMD's CPUs with AVX512-BF16 the rows they meet as well; sums are f32: faster, half the memory.
+    /// Frozen weights are rounded to bf16, on AMD's CPUs with AVX512-BF16 most rows they meet as well; sums are f32: faster, half the
+    /// memory.
     Bf16,
 }
 

@@ -6,8 +6,8 @@
 //! the memory traffic of f32 at nearly its speed. Elsewhere a portable loop, the safe twin, reads the same packing.
 //!
 //! Rounding the rows as well moves gradients further than rounding the weight does, so it is done only where all else would be slow,
-//! pair by pair, and never for a weight that asks for its rows as they are ([`Packed::of_exact_rows`]). In tile registers a row is the sum of two bf16 rows, its rounding and what that leaves, exact to 16 bits; elsewhere it
-//! is multiplied as it is.
+//! pair by pair, and never for a weight that asks for its rows as they are ([`Packed::of_exact_rows`]). In tile registers a row is the
+//! sum of two bf16 rows, its rounding and what that leaves, exact to 16 bits; elsewhere it is multiplied as it is.
 //! The sum of one element runs over k in one fixed order, whatever the number of rows or threads: a row comes out the same
 //! alone and in a batch.
 //!
@@ -249,7 +249,7 @@ impl Packed {
         Self { lines: vec![ZERO; lines_of(k) * COLS * n.div_ceil(COLS)], k, n, used: Vec::new(), way: Way::fastest() }
     }
 
-    /// The same matrix, whose rows are not rounded on any CPU.
+    /// The same matrix; rows that meet it are never rounded to bf16, whatever the CPU.
     #[must_use]
     pub fn of_exact_rows(mut self) -> Self {
         self.way = Way::fastest_of_exact_rows();
@@ -366,24 +366,21 @@ impl Packed {
                         let strip = &a[at];
                         // what comes after this panel is on its way from memory while this one is multiplied: the first two strips ask
                         // for half of it each, a line for every two that they read; a single one asks for what it needs itself soon;
-                        // with AVX2, whose strips are short, each asks for its share of the next panel in each half
-                        let (fetch, ahead) = match (way, strips.len(), i) {
-                            (Way::Widened256, count, _) if strip.rows.len() > LOW_ROWS => {
-                                let share = (COLS / 2).div_ceil(count);
-                                (share, along * COLS + 2 * i * share * run.len())
-                            }
-                            (_, 1, _) => (2, AHEAD * COLS),
-                            (_, _, 0 | 1) => (1, (along + i * run.len() / 2) * COLS),
+                        // with AVX2, whose strips are short, each half of each asks for its share of the next panel
+                        let (fetch, ahead) = match (strips.len(), i) {
+                            _ if way == Way::Widened256 && strip.rows.len() > LOW_ROWS => (0, along * COLS),
+                            (1, _) => (2, AHEAD * COLS),
+                            (_, 0 | 1) => (1, (along + i * run.len() / 2) * COLS),
                             _ => (0, 0),
                         };
-                        let ahead = lines.as_ptr().wrapping_add(ahead);
+                        let (ahead, turn_of) = (lines.as_ptr().wrapping_add(ahead), (i, strips.len()));
                         let (rows, cols) = (strip.rows.len(), COLS.min(n - p * COLS));
                         // SAFETY: rows of the strip are below m and columns p * 32 .. p * 32 + cols below n, which `dst` holds, and the
                         // base, if with one row for all; no two tasks share a strip of a panel, so no two threads write one element.
                         unsafe {
                             let c = out.at(strip.rows.start, p * COLS);
                             let base = base.map(|base| (base.as_ptr().add(strip.rows.start * base_row + p * COLS), base_row));
-                            let mut tile = Tile { b: lines, rows, cols, base, alpha, ahead, fetch, resumes: turn > 0, last };
+                            let mut tile = Tile { b: lines, rows, cols, base, alpha, ahead, fetch, turn_of, resumes: turn > 0, last };
                             let more = more.as_ref().map(|(u, run, lines)| (u[at].part(run), *lines));
                             if way == Way::Tiles {
                                 tile.store(strip.part(&run), more, c, n, way, &mut registers);
@@ -391,7 +388,7 @@ impl Packed {
                             }
                             tile.store(strip.part(&run), None, c, n, way, &mut registers);
                             if let Some((u, lines)) = more {
-                                (tile.b, tile.resumes, tile.alpha, tile.fetch) = (lines, true, 1.0, 0);
+                                (tile.b, tile.resumes, tile.alpha, tile.fetch, tile.turn_of) = (lines, true, 1.0, 0, (0, 0));
                                 tile.store(u, None, c, n, way, &mut registers);
                             }
                         }
@@ -423,7 +420,7 @@ impl Packed {
             let cols = COLS.min(n - p * COLS);
             let b = self.part(p, &run);
             let ahead = b.as_ptr().wrapping_add(AHEAD * COLS);
-            let tile = Tile { b, rows, cols, base: None, alpha: 1.0, ahead, fetch: 2, resumes: false, last: true };
+            let tile = Tile { b, rows, cols, base: None, alpha: 1.0, ahead, fetch: 2, turn_of: (0, 0), resumes: false, last: true };
             // SAFETY: there is room for the strip's rows of n numbers, of which these are `cols`.
             unsafe { tile.store(a.part(&run), None, c, n, way, &mut registers) };
         }
@@ -476,10 +473,12 @@ struct Tile<'a> {
     /// What alpha times the sums is added to in the end, and how far its rows are apart.
     base: Option<(*const f32, usize)>,
     alpha: f32,
-    /// Lines that are needed next, and how many of them to ask for with every two of `b` (AVX2: with every 16 of a half of it); an
-    /// address that is only hinted at.
+    /// Lines that are needed next, and how many of them to ask for with every two of `b`; an address that is only hinted at.
     ahead: *const Line,
     fetch: usize,
+    /// Of AVX2, with more than [`LOW_ROWS`]: which strip of how many this is, all of which together ask for as many lines as `b` has; of 0
+    /// none asks.
+    turn_of: (usize, usize),
     /// Do the sums of an earlier run stand where these go?
     resumes: bool,
     /// Is this the last run?
@@ -567,7 +566,7 @@ impl Tile<'_> {
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
-        let _ = (self.ahead, self.fetch, self.last, more, registers);
+        let _ = (self.ahead, self.fetch, self.turn_of, self.last, more, registers);
         let Part::Exact(a) = a else { unreachable!("rows are packed for {way:?}, which this CPU has not") };
         let sums = tile_portable(a, self.b, self.rows);
         for (r, sums) in sums.iter().take(self.rows).enumerate() {

@@ -49,7 +49,7 @@ impl Frozen {
         Ok(Self::Bf16 { forward: Arc::new(Packed::new(w.t(), e, f)), backward: Arc::new(Packed::new(w, f, e)) })
     }
 
-    /// [`Frozen::bf16`], but rows that meet it in the forward are not rounded, not even on CPUs where others are.
+    /// [`Frozen::bf16`], but on a CPU rows that meet it in the forward are never rounded to bf16, not even where others are.
     pub fn bf16_of_exact_rows(w: &Tensor) -> Result<Self> {
         Ok(match Self::bf16(w)? {
             Self::Bf16 { forward, backward } => Self::Bf16 { forward: Arc::new(Arc::unwrap_or_clone(forward).of_exact_rows()), backward },

@@ -47,13 +47,13 @@ unsafe fn add_pair<const M: usize>(sums: &mut [[__m256; 2]; M], a: *const f32, b
     let pairs: *const __m256i = b.cast();
     // SAFETY: the caller's promise.
     unsafe {
-        let w = [pairs.read(), pairs.add(1).read()].map(|pairs| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(pairs)));
+        // read in this order, and anew for the upper halves rather than kept: so no sum has to leave its register
+        let w = [pairs.read_volatile(), pairs.add(1).read_volatile()].map(|pairs| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(pairs)));
         for (r, s) in sums.iter_mut().enumerate() {
             let x = _mm256_broadcast_ss(&*a.add(r));
             s[0] = _mm256_fmadd_ps(x, w[0], s[0]);
             s[1] = _mm256_fmadd_ps(x, w[1], s[1]);
         }
-        // read anew, because with 6 rows there is no register to keep them in
         let again = [pairs.read_volatile(), pairs.add(1).read_volatile()];
         let w = again.map(|pairs| _mm256_castsi256_ps(_mm256_and_si256(upper, pairs)));
         for (r, s) in sums.iter_mut().enumerate() {
@@ -74,10 +74,13 @@ unsafe fn one_half<const M: usize>(t: &Tile, a: &[Wide], half: usize, out: &mut 
     let depth = t.b.len() / COLS;
     let mut a = a.as_ptr().cast::<f32>();
     let mut b: *const Line = t.b.as_ptr().wrapping_add(half);
-    let mut ahead = t.ahead.wrapping_add(half * depth * t.fetch);
+    let (strip, strips) = t.turn_of;
+    let share = |nth: usize| (nth * COLS).checked_div(2 * strips).unwrap_or(0);
+    let (from, to) = (share(2 * strip + half), share(2 * strip + half + 1));
+    let mut ahead = t.ahead.wrapping_add(from * depth);
     let upper = upper();
     for _ in 0..depth {
-        for _ in 0..t.fetch {
+        for _ in from..to {
             _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
             ahead = ahead.wrapping_add(1);
         }

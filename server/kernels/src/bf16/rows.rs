@@ -129,7 +129,7 @@ wide! {
         match rows {
             4 => interleave::<4>(lines, a, k, 4),
             5 => interleave::<5>(lines, a, k, 5),
-                _ => interleave::<0>(lines, a, k, rows),
+            _ => interleave::<0>(lines, a, k, rows),
         }
     }
 }
