@@ -1,13 +1,15 @@
-//! Matrix product against a frozen matrix that is held in bf16 and packed once.
+//! Matrix product against a frozen matrix that is held in 16 bits a number and packed once.
 //!
 //! In: rows of f32. Out: rows of f32, sums in f32. On CPUs with AMX a tile of up to 32 rows and 32 columns stays in four tile registers,
-//! with AVX512-BF16 one of up to 14 rows in vector registers. Intel's vector units multiply bf16 pairs more slowly than f32, and most
-//! CPUs cannot do it at all; there, without AMX, the weight is widened in registers and multiplied in f32, with AVX-512 or AVX2: half
-//! the memory traffic of f32 at nearly its speed. Elsewhere a portable loop, the safe twin, reads the same packing.
+//! with AVX512-BF16 one of up to 14 rows in vector registers, both of a matrix in bf16. Intel's vector units multiply bf16 pairs more
+//! slowly than f32, and most CPUs cannot do it at all; there, without AMX, AVX-512 widens the matrix in registers and multiplies in f32.
+//! AVX2 multiplies integers twice as fast as f32: there 64 numbers along k are integers that share a scale (`integers`), which loses less
+//! than bf16 does. Elsewhere a portable loop, the safe twin, reads the packing of bf16.
 //!
-//! Rounding the rows as well moves gradients further than rounding the weight does, so it is done only where all else would be slow,
-//! pair by pair, and never for a weight that asks for its rows as they are ([`Packed::of_exact_rows`]). In tile registers a row is the
-//! sum of two bf16 rows, its rounding and what that leaves, exact to 16 bits; elsewhere it is multiplied as it is.
+//! Rounding the rows to bf16 as well moves gradients further than rounding the weight does, so it is done only where pairs are fastest, and
+//! never for a matrix that asks for its rows as they are ([`Packed::of_exact_rows`]). In tile registers a row is the
+//! sum of two bf16 rows, its rounding and what that leaves, exact to 16 bits; with AVX2 it is exact to 15 bits of the largest of 64
+//! numbers; elsewhere it is multiplied as it is.
 //! The sum of one element runs over k in one fixed order, whatever the number of rows or threads: a row comes out the same
 //! alone and in a batch.
 //!
@@ -21,6 +23,7 @@ mod amx;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod integers;
 mod low_rank;
 mod rows;
 
@@ -30,16 +33,17 @@ use std::sync::LazyLock;
 use rayon::prelude::*;
 
 pub(crate) use self::low_rank::{Factors, LowRank, adapters_ride_along};
+use self::integers::LINES;
 use self::rows::{Part, Strip, strip_by_strip};
 use crate::gemm::Mat;
 use crate::math::wide;
 
 /// Most rows of a tile in vector registers: 14 x 2 accumulators, two registers of B and one of A fill the 32 of AVX-512.
 const ROWS: usize = 14;
-/// Most rows of a tile in the 16 registers of AVX2: 5 x 2 accumulators for half of its columns, two of B, one of A, one of a mask. Of 6
-/// all registers would be taken, and the compiler does not manage without putting some into memory.
-const FEW_ROWS: usize = 5;
-/// Most rows of which both halves are computed at once there: of 3, sums would not stay in registers.
+/// Most rows of a tile in the 16 registers of AVX2: 4 x 2 accumulators for half of its columns, two of B, one of A, one of a product. More
+/// are no faster (it is the multiplications and additions that take the time), and the compiler puts some into memory.
+const FEW_ROWS: usize = 4;
+/// Most rows of which both halves are computed at once there.
 const LOW_ROWS: usize = 2;
 /// Most rows of a tile in tile registers: two above each other.
 const TILE_ROWS: usize = 32;
@@ -59,7 +63,7 @@ const AHEAD: usize = 8;
 /// Products of fewer multiply-adds stay on the calling thread.
 const SERIAL: usize = 1 << 17;
 
-/// 32 bf16 numbers of one cache line.
+/// 32 numbers of one cache line, bf16 or integers.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
 struct Line([u16; LINE]);
@@ -80,8 +84,8 @@ enum Way {
     Pairs,
     /// Widened to f32 in registers (AVX-512).
     Widened512,
-    /// Widened to f32 in registers (AVX2 and FMA).
-    Widened256,
+    /// As integers that share scales, pair by pair (AVX2 and FMA).
+    Integers,
     /// Without intrinsics.
     Portable,
 }
@@ -90,9 +94,9 @@ impl Way {
     /// Every way of this CPU, the fastest first.
     fn all() -> &'static [Self] {
         static WAYS: LazyLock<Vec<Way>> = LazyLock::new(|| {
-            let mut ways = vec![Way::Tiles, Way::Pairs, Way::Widened512, Way::Widened256, Way::Portable];
+            let mut ways = vec![Way::Tiles, Way::Pairs, Way::Integers, Way::Widened512, Way::Portable];
             if made_by_intel() {
-                ways.swap(1, 2);
+                ways.swap(1, 3);
             }
             ways.retain(|way| way.is_usable());
             ways
@@ -108,7 +112,7 @@ impl Way {
                 Self::Tiles => Self::Pairs.is_usable() && has_tiles(),
                 Self::Pairs => Self::Widened512.is_usable() && std::arch::is_x86_feature_detected!("avx512bf16"),
                 Self::Widened512 => std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512bw"),
-                Self::Widened256 => std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma"),
+                Self::Integers => std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma"),
                 Self::Portable => true,
             }
         }
@@ -133,7 +137,7 @@ impl Way {
         match self {
             Self::Tiles => TILE_ROWS,
             Self::Pairs | Self::Widened512 | Self::Portable => ROWS,
-            Self::Widened256 => FEW_ROWS,
+            Self::Integers => FEW_ROWS,
         }
     }
 
@@ -141,7 +145,17 @@ impl Way {
     /// so that any length gives the same; elsewhere runs are summed apart, and their length must not depend on the number of rows.
     fn depth(self, strips: usize, along: usize) -> usize {
         let most = if self == Self::Tiles { (CACHED / strips.max(1)).max(8) } else { DEPTH };
-        along.div_ceil(along.div_ceil(most).max(1)).max(1)
+        along.div_ceil(along.div_ceil(most).max(1)).max(1).next_multiple_of(self.unit())
+    }
+
+    /// Lines along k that cannot be parted.
+    fn unit(self) -> usize {
+        if self == Self::Integers { LINES } else { 1 }
+    }
+
+    /// Lines along k, padded with zeros.
+    fn lines_of(self, k: usize) -> usize {
+        k.div_ceil(LINE).next_multiple_of(self.unit())
     }
 }
 
@@ -170,10 +184,12 @@ fn made_by_intel() -> bool {
     }
 }
 
-/// A matrix B [k, n] in bf16, in panels of 32 columns; in a panel, line 2i and 2i + 1 hold the pairs (B[2i, j], B[2i + 1, j]).
+/// A matrix B [k, n] in 16 bits a number, in panels of 32 columns; in a panel, line 2i and 2i + 1 hold the pairs (B[2i, j], B[2i + 1, j]).
 #[derive(Clone)]
 pub struct Packed {
     lines: Vec<Line>,
+    /// Of each panel, of each block of [`LINES`] along k, where numbers are integers.
+    scales: Vec<Wide>,
     k: usize,
     n: usize,
     /// Of each panel, lines along k outside of which all is zero.
@@ -194,8 +210,9 @@ pub fn is_fast() -> bool {
     Way::fastest() != Way::Portable
 }
 
-/// Are rows rounded as well, because this CPU multiplies pairs and nothing else fast (AMD)? Not those of [`Packed::of_exact_rows`].
-pub fn rounds_rows() -> bool {
+/// Are rows rounded to bf16 as well, because this CPU multiplies pairs fastest (AMD)? Not those of [`Packed::of_exact_rows`].
+#[cfg(test)]
+pub(crate) fn rounds_rows() -> bool {
     Way::fastest() == Way::Pairs
 }
 
@@ -219,25 +236,41 @@ pub(crate) fn widen(x: u16) -> f32 {
     f32::from_bits(u32::from(x) << 16)
 }
 
-/// Lines along k, padded with zeros.
-fn lines_of(k: usize) -> usize {
-    k.div_ceil(LINE)
-}
-
 impl Packed {
     /// Rounds and packs `b` [k, n].
     ///
     /// # Panics
     /// When `b` does not fit its slice: a shape error is a bug of the caller.
     pub fn new(b: Mat, k: usize, n: usize) -> Self {
+        Self::arranged(b, k, n, Way::fastest())
+    }
+
+    /// Like [`Packed::new`]; rows that meet it are never rounded to bf16, whatever the CPU.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn of_exact_rows(b: Mat, k: usize, n: usize) -> Self {
+        Self::arranged(b, k, n, Way::fastest_of_exact_rows())
+    }
+
+    /// Packs `b` for `way`.
+    fn arranged(b: Mat, k: usize, n: usize, way: Way) -> Self {
         assert!(k == 0 || n == 0 || (k - 1) * b.row + (n - 1) * b.col < b.data.len(), "{k}x{n} does not fit {} numbers", b.data.len());
-        let mut packed = Self::zeros(k, n);
-        let panel = lines_of(k) * COLS; // lines of a panel: 32 columns x 32 numbers a line, in pairs
-        packed.lines.par_chunks_mut(panel.max(1)).enumerate().for_each(|(p, lines)| {
+        let mut packed = Self::zeros(k, n, way);
+        let along = packed.along().max(1);
+        let panels = packed.lines.par_chunks_mut(along * COLS).enumerate(); // 32 columns x 32 numbers a line, in pairs
+        let (first, cols) = (|p: usize| p * COLS, |p: usize| COLS.min(n - p * COLS));
+        if way == Way::Integers {
+            panels.zip(packed.scales.par_chunks_mut(along / LINES)).for_each(|((p, lines), scales)| {
+                integers::panel(lines, scales, k, cols(p), |i, j| b.data[i * b.row + (first(p) + j) * b.col]);
+            });
+            return packed.seen();
+        }
+        panels.for_each(|(p, lines)| {
             for i in 0..k {
-                for j in p * COLS..n.min((p + 1) * COLS) {
-                    let (line, at) = place(i, j - p * COLS);
-                    lines[line].0[at] = round(b.data[i * b.row + j * b.col]);
+                for j in 0..cols(p) {
+                    let (line, at) = place(i, j);
+                    lines[line].0[at] = round(b.data[i * b.row + (first(p) + j) * b.col]);
                 }
             }
         });
@@ -245,31 +278,32 @@ impl Packed {
     }
 
     /// B = 0.
-    fn zeros(k: usize, n: usize) -> Self {
-        Self { lines: vec![ZERO; lines_of(k) * COLS * n.div_ceil(COLS)], k, n, used: Vec::new(), way: Way::fastest() }
+    fn zeros(k: usize, n: usize, way: Way) -> Self {
+        let (along, panels) = (way.lines_of(k), n.div_ceil(COLS));
+        let scales = if way == Way::Integers { along / LINES * panels } else { 0 };
+        Self { lines: vec![ZERO; along * COLS * panels], scales: vec![Wide([0.0; LINE]); scales], k, n, used: Vec::new(), way }
     }
 
-    /// The same matrix; rows that meet it are never rounded to bf16, whatever the CPU.
-    #[must_use]
-    pub fn of_exact_rows(mut self) -> Self {
-        self.way = Way::fastest_of_exact_rows();
-        self
+    /// Lines along k, padded with zeros.
+    fn along(&self) -> usize {
+        self.way.lines_of(self.k)
     }
 
     /// Puts the bf16 number `x` at row i, column j.
     fn put(&mut self, i: usize, j: usize, x: u16) {
         let (line, at) = place(i, j % COLS);
-        self.lines[j / COLS * lines_of(self.k) * COLS + line].0[at] = x;
+        let panel = j / COLS * self.along() * COLS;
+        self.lines[panel + line].0[at] = x;
     }
 
     /// Looks which lines are in use, when all numbers are there.
     fn seen(mut self) -> Self {
-        let along = lines_of(self.k);
+        let (along, unit) = (self.along(), self.way.unit());
         let is_used = |line: &[Line]| line.iter().any(|line| line.0 != ZERO.0);
         let used = |panel: &[Line]| {
-            let mut lines = panel.chunks_exact(COLS);
-            let start = lines.clone().position(is_used).unwrap_or(along);
-            start..lines.rposition(is_used).map_or(along, |last| last + 1)
+            let mut lines = panel.chunks_exact(COLS * unit);
+            let start = lines.clone().position(is_used).map_or(along, |first| first * unit);
+            start..lines.rposition(is_used).map_or(along, |last| (last + 1) * unit)
         };
         self.used = match along {
             0 => vec![0..0; self.n.div_ceil(COLS)],
@@ -335,7 +369,7 @@ impl Packed {
         way: Way,
         more: Option<(&[Strip], &Self)>,
     ) {
-        let (k, n, along) = (self.k, self.n, lines_of(self.k));
+        let (k, n, along) = (self.k, self.n, self.along());
         let base_row = if base.is_some_and(|base| base.len() == n) { 0 } else { n };
         assert!(base.is_none_or(|base| base.len() == n || base.len() == m * n), "base is neither [{n}] nor [{m}, {n}]");
         let same = |u: &[Strip]| u.len() == a.len() && u.iter().zip(a).all(|(u, a)| u.rows == a.rows);
@@ -368,7 +402,7 @@ impl Packed {
                         // for half of it each, a line for every two that they read; a single one asks for what it needs itself soon;
                         // with AVX2, whose strips are short, each half of each asks for its share of the next panel
                         let (fetch, ahead) = match (strips.len(), i) {
-                            _ if way == Way::Widened256 && strip.rows.len() > LOW_ROWS => (0, along * COLS),
+                            _ if way == Way::Integers && strip.rows.len() > LOW_ROWS => (0, along * COLS),
                             (1, _) => (2, AHEAD * COLS),
                             (_, 0 | 1) => (1, (along + i * run.len() / 2) * COLS),
                             _ => (0, 0),
@@ -380,7 +414,20 @@ impl Packed {
                         unsafe {
                             let c = out.at(strip.rows.start, p * COLS);
                             let base = base.map(|base| (base.as_ptr().add(strip.rows.start * base_row + p * COLS), base_row));
-                            let mut tile = Tile { b: lines, rows, cols, base, alpha, ahead, fetch, turn_of, resumes: turn > 0, last };
+                            let mut tile = Tile {
+                                b: lines,
+                                scales: self.scales(p, &run),
+                                next_scales: self.scales(p, &run).as_ptr().wrapping_add(along / LINES),
+                                rows,
+                                cols,
+                                base,
+                                alpha,
+                                ahead,
+                                fetch,
+                                turn_of,
+                                resumes: turn > 0,
+                                last,
+                            };
                             let more = more.as_ref().map(|(u, run, lines)| (u[at].part(run), *lines));
                             if way == Way::Tiles {
                                 tile.store(strip.part(&run), more, c, n, way, &mut registers);
@@ -420,7 +467,8 @@ impl Packed {
             let cols = COLS.min(n - p * COLS);
             let b = self.part(p, &run);
             let ahead = b.as_ptr().wrapping_add(AHEAD * COLS);
-            let tile = Tile { b, rows, cols, base: None, alpha: 1.0, ahead, fetch: 2, turn_of: (0, 0), resumes: false, last: true };
+            let scales = self.scales(p, &run);
+            let tile = Tile { b, scales, next_scales: scales.as_ptr(), rows, cols, base: None, alpha: 1.0, ahead, fetch: 2, turn_of: (0, 0), resumes: false, last: true };
             // SAFETY: there is room for the strip's rows of n numbers, of which these are `cols`.
             unsafe { tile.store(a.part(&run), None, c, n, way, &mut registers) };
         }
@@ -431,8 +479,17 @@ impl Packed {
 
     /// Lines of panel `p` along k.
     fn part(&self, p: usize, lines: &Range<usize>) -> &[Line] {
-        let start = p * lines_of(self.k);
+        let start = p * self.along();
         &self.lines[(start + lines.start) * COLS..(start + lines.end) * COLS]
+    }
+
+    /// Scales of panel `p` along k.
+    fn scales(&self, p: usize, lines: &Range<usize>) -> &[Wide] {
+        if self.scales.is_empty() {
+            return &[];
+        }
+        let start = p * self.along();
+        &self.scales[(start + lines.start) / LINES..(start + lines.end) / LINES]
     }
 
     /// The lines along k of a panel that are in use are met in runs of `depth`: those of a turn. A panel without any has one empty run.
@@ -468,6 +525,10 @@ impl Columns {
 /// One tile: what rows of A meet, and where the sums go.
 struct Tile<'a> {
     b: &'a [Line], // depth x 32
+    /// Of each block of integers in `b`.
+    scales: &'a [Wide],
+    /// Those of the next panel, which the first strip asks for.
+    next_scales: *const Wide,
     rows: usize,
     cols: usize,
     /// What alpha times the sums is added to in the end, and how far its rows are apart.
@@ -558,9 +619,11 @@ impl Tile<'_> {
                     assert_eq!(a.len() * COLS, self.b.len() * self.rows);
                     return rows!(avx512::widened(a): 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
                 }
-                (Part::Across(a), Way::Widened256) => {
-                    assert_eq!(a.len() * COLS, self.b.len() * self.rows);
-                    return rows!(avx2::widened(a): 1 2 3 4 5);
+                (Part::Integers(a), Way::Integers) => {
+                    let depth = self.scales.len() * LINES;
+                    assert!(self.b.len() == depth * COLS && a.scales.len() == self.scales.len() * self.rows);
+                    assert!(depth == 0 || (self.rows - 1) * a.along + depth <= a.lines.len());
+                    return rows!(avx2::integers(a): 1 2 3 4);
                 }
                 _ => {}
             }
@@ -615,7 +678,29 @@ mod tests {
         assert!(widen(round(f32::NAN)).is_nan() && widen(round(f32::from_bits(0x7f80_0001))).is_nan());
     }
 
-    /// Every way of this CPU, and f64 sums of the rounded numbers, agree.
+    /// What way `way` makes of `a` [m, k].
+    fn rounded_rows(a: &[f32], k: usize, way: Way) -> Vec<f32> {
+        match way {
+            Way::Pairs => a.iter().map(|x| widen(round(*x))).collect(),
+            Way::Integers => a.chunks(k).flat_map(integers::tests::rounded_row).collect(),
+            Way::Tiles | Way::Widened512 | Way::Portable => a.to_vec(),
+        }
+    }
+
+    /// B [k, n] as it was packed.
+    fn numbers(b: &Packed) -> Vec<f32> {
+        let number = |i: usize, j: usize| {
+            let ((line, at), panel) = (place(i, j % COLS), j / COLS * b.along());
+            let bits = b.lines[panel * COLS + line].0[at];
+            match b.scales.get((panel + i / LINE) / LINES) {
+                Some(scales) => f32::from(bits as i16) * scales.0[j % COLS],
+                None => widen(bits),
+            }
+        };
+        (0..b.k * b.n).map(|at| number(at / b.n, at % b.n)).collect()
+    }
+
+    /// Every way of this CPU agrees with f64 sums of the numbers that it rounds to.
     #[test]
     fn products_equal_the_sum_of_rounded_numbers_on_random_shapes() {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
@@ -625,20 +710,17 @@ mod tests {
             let mut fill = |len: usize| (0..len).map(|_| rng.random_range(-1.0..1.0f32)).collect::<Vec<_>>();
             let (a, b, start) = (fill(m * k), fill(k * n), fill(m * n));
             let transposed: Vec<f32> = (0..n * k).map(|i| b[(i % k) * n + i / k]).collect();
-            let (packed, from_t) = (Packed::new(Mat::rows(&b, n), k, n), Packed::new(Mat::rows(&transposed, k).t(), k, n));
-            for (base, alpha) in [(None, 1.0), (Some(&start[..]), 0.5), (Some(&start[..n]), 1.0)] {
-                let ways = Way::all();
-                let got: Vec<Vec<f32>> = ways.iter().map(|&way| packed.product_by(m, &a, base, alpha, way)).collect();
-                assert_eq!(got[ways.len() - 1], from_t.product_by(m, &a, base, alpha, Way::Portable));
-                for i in 0..m * n {
-                    let dot = |row: fn(f32) -> f32| -> f64 {
-                        (0..k).map(|x| f64::from(row(a[i / n * k + x])) * f64::from(widen(round(b[x * n + i % n])))).sum()
-                    };
-                    let (exact, rounded) = (dot(|x| x), dot(|x| widen(round(x))));
-                    for (got, way) in got.iter().zip(ways) {
-                        let dot = if *way == Way::Pairs { rounded } else { exact };
+            for &way in Way::all() {
+                let (packed, rows) = (Packed::arranged(Mat::rows(&b, n), k, n, way), rounded_rows(&a, k, way));
+                let (from_t, columns) = (Packed::arranged(Mat::rows(&transposed, k).t(), k, n, way), numbers(&packed));
+                assert!(columns.iter().zip(&b).all(|(x, b)| (x - b).abs() <= 1.0 / 512.0), "{way:?}");
+                for (base, alpha) in [(None, 1.0), (Some(&start[..]), 0.5), (Some(&start[..n]), 1.0)] {
+                    let got = packed.product_by(m, &a, base, alpha, way);
+                    assert_eq!(got, from_t.product_by(m, &a, base, alpha, way), "{way:?}");
+                    for (i, got) in got.into_iter().enumerate() {
+                        let dot: f64 = (0..k).map(|x| f64::from(rows[i / n * k + x]) * f64::from(columns[x * n + i % n])).sum();
                         let want = base.map_or(0.0, |base| f64::from(base[i % base.len()])) + f64::from(alpha) * dot;
-                        let got = f64::from(got[i]);
+                        let got = f64::from(got);
                         assert!((got - want).abs() < 1e-5 * (k as f64).sqrt().max(4.0), "{way:?} {m}x{n}x{k}: {got}, not {want}");
                     }
                 }
@@ -646,9 +728,48 @@ mod tests {
         }
     }
 
+    /// The safe twin of products of integers: the same sums in the same order, number for number.
+    #[test]
+    fn products_of_integers_are_those_of_their_safe_twin() {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(3);
+        for (m, k, n) in [(1, 1, 1), (2, 64, 32), (3, 70, 40), (9, 576, 70), (6, 3000, 33)] {
+            // as large as they get, so that a sum that left its 32 bits would be seen
+            let mut fill = |len: usize| (0..len).map(|_| if rng.random() { 1.0f32 } else { rng.random_range(0.999..1.0) }).collect::<Vec<_>>();
+            let (a, b) = (fill(m * k), fill(k * n));
+            let (packed, rows) = (Packed::arranged(Mat::rows(&b, n), k, n, Way::Integers), integers::Rows::new(&a, k, m));
+            let want = integers::tests::product(&rows, m, n, |i, j| {
+                let ((line, at), panel) = (place(i, j % COLS), j / COLS * packed.along());
+                (packed.lines[panel * COLS + line].0[at] as i16, packed.scales[(panel + i / LINE) / LINES].0[j % COLS])
+            });
+            if Way::Integers.is_usable() {
+                assert_eq!(packed.product_by(m, &a, None, 1.0, Way::Integers), want, "{m}x{n}x{k}");
+            }
+            for (i, want) in want.iter().enumerate() {
+                let exact: f64 = (0..k).map(|x| f64::from(a[i / n * k + x]) * f64::from(b[x * n + i % n])).sum();
+                assert!((f64::from(*want) - exact).abs() < 1e-3 * exact, "{want}, not {exact}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_stays_so_and_what_is_tiny_counts_as_zero() {
+        for &way in Way::all() {
+            let packed = Packed::arranged(Mat::rows(&[1.0; 130], 1), 130, 1, way);
+            let sum = |x: f32| {
+                let mut row = [1.0; 130];
+                row[3] = x;
+                packed.product_by(1, &row, None, 1.0, way)[0]
+            };
+            assert!(sum(f32::NAN).is_nan() && !sum(f32::INFINITY).is_finite(), "{way:?}");
+            assert!((sum(1e37) / 1e37 - 1.0).abs() < 1e-2, "{way:?}: {}", sum(1e37));
+            assert!(packed.product_by(1, &[1e-38; 130], None, 1.0, way)[0] < 1e-30, "{way:?}");
+            assert_eq!(packed.product_by(1, &[0.0; 130], None, 1.0, way), [0.0], "{way:?}");
+        }
+    }
+
     #[test]
     fn rows_are_exact_where_they_are_asked_to_be() {
-        let packed = Packed::new(Mat::rows(&[1.0; 70], 1), 70, 1).of_exact_rows();
+        let packed = Packed::of_exact_rows(Mat::rows(&[1.0; 70], 1), 70, 1);
         let sum = packed.product(1, &[1.003; 70], 1.0)[0];
         assert!((sum - 70.21).abs() < 1e-3, "{sum}: rounded, each number is 1");
         assert_ne!(packed.way, Way::Pairs);
@@ -660,8 +781,8 @@ mod tests {
         for (m, n, k) in [(61, 700, 576), (33, 40, 4200), (500, 70, 1500), (2, 70, 300), (3, 70, 300), (4, 70, 4200)] {
             let mut fill = |len: usize| (0..len).map(|_| rng.random_range(-1.0..1.0f32)).collect::<Vec<_>>();
             let (a, b, base) = (fill(m * k), fill(k * n), fill(n));
-            let packed = Packed::new(Mat::rows(&b, n), k, n);
             for &way in Way::all() {
+                let packed = Packed::arranged(Mat::rows(&b, n), k, n, way);
                 let all = packed.product_by(m, &a, Some(&base), 1.0, way);
                 for r in 0..m {
                     let alone = packed.product_by(1, &a[r * k..(r + 1) * k], Some(&base), 1.0, way);

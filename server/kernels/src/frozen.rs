@@ -1,7 +1,7 @@
 //! A frozen weight, arranged once for the forward and the backward product.
 //!
 //! In full precision both orders are kept: the product that reads a matrix along its columns needs no packing, which is worth
-//! up to 1.7x at 500 and more rows and up to 3x at 32, for one more copy. In bf16 both are packed panels, half the bytes.
+//! up to 1.7x at 500 and more rows and up to 3x at 32, for one more copy. In 16 bits both are packed panels, half the bytes.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub enum Frozen {
         /// W^T [E, F], for the forward.
         t: Tensor,
     },
-    /// In bf16 on the CPU; activations are f32.
+    /// In 16 bits a number on the CPU; activations are f32.
     Bf16 {
         /// W^T [E, F].
         forward: Arc<Packed>,
@@ -38,7 +38,8 @@ impl Frozen {
         Ok(Self::Full { w: w.contiguous()?, t: if w.device().is_cpu() { t.contiguous()? } else { t } })
     }
 
-    /// W [F, E] rounded to bf16.
+    /// W [F, E] rounded to 16 bits a number: bf16, or on CPUs whose fastest products are those of integers, these (see [`crate::bf16`]).
+    /// On a CPU rows of the forward are never rounded to bf16; gradients are, where that is fastest.
     pub fn bf16(w: &Tensor) -> Result<Self> {
         if !w.device().is_cpu() {
             return Self::new(&w.to_dtype(DType::BF16)?);
@@ -46,15 +47,7 @@ impl Frozen {
         let (f, e) = w.dims2()?;
         let numbers: Vec<f32> = w.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
         let w = Mat::rows(&numbers, e);
-        Ok(Self::Bf16 { forward: Arc::new(Packed::new(w.t(), e, f)), backward: Arc::new(Packed::new(w, f, e)) })
-    }
-
-    /// [`Frozen::bf16`], but on a CPU rows that meet it in the forward are never rounded to bf16, not even where others are.
-    pub fn bf16_of_exact_rows(w: &Tensor) -> Result<Self> {
-        Ok(match Self::bf16(w)? {
-            Self::Bf16 { forward, backward } => Self::Bf16 { forward: Arc::new(Arc::unwrap_or_clone(forward).of_exact_rows()), backward },
-            full => full,
-        })
+        Ok(Self::Bf16 { forward: Arc::new(Packed::of_exact_rows(w.t(), e, f)), backward: Arc::new(Packed::new(w, f, e)) })
     }
 
     /// F.

@@ -116,7 +116,7 @@ pub struct Transformer {
 
 impl Transformer {
     /// Arranges `weights`, on their device; `longest` bounds the position ids (prompt and completion together).
-    /// With `bf16` the frozen weights are rounded to it, on the CPU packed; embedding and norms stay as they are.
+    /// With `bf16` the frozen weights are rounded to 16 bits a number ([`Frozen::bf16`]), on the CPU packed; embedding and norms stay as they are.
     pub fn new(config: &ModelConfig, weights: &Weights, longest: usize, bf16: bool) -> Result<Self> {
         if config.qk_norm {
             return Err(ModelError::Generation(
@@ -125,8 +125,6 @@ impl Transformer {
         }
         let head = weights.lm_head.as_ref().unwrap_or(&weights.embed);
         let frozen = |w: &Tensor| if bf16 { Frozen::bf16(w) } else { Frozen::new(w) };
-        // an eighth of the blocks' products, and enough to keep gradients near those of f32 on CPUs that round the others' rows
-        let exact = |w: &Tensor| if bf16 { Frozen::bf16_of_exact_rows(w) } else { Frozen::new(w) };
         let blocks = weights
             .layers
             .iter()
@@ -137,9 +135,9 @@ impl Transformer {
                 };
                 Ok(Block {
                     input_norm: l.input_norm.clone(),
-                    qkv: exact(&Tensor::cat(&[&l.q, &l.k, &l.v], 0)?)?,
+                    qkv: frozen(&Tensor::cat(&[&l.q, &l.k, &l.v], 0)?)?,
                     qkv_bias,
-                    o: exact(&l.o)?,
+                    o: frozen(&l.o)?,
                     post_norm: l.post_norm.clone(),
                     gate_up: frozen(&Tensor::cat(&[&l.gate, &l.up], 0)?)?,
                     down: frozen(&l.down)?,

@@ -7,7 +7,8 @@ use rayon::prelude::*;
 
 #[cfg(target_arch = "x86_64")]
 use super::avx512;
-use super::{FEW_ROWS, LINE, Line, SERIAL, Way, Wide, lines_of, round};
+use super::integers::{self, Integers};
+use super::{LINE, Line, SERIAL, Way, Wide, round};
 use crate::math::wide;
 
 /// Lines that are taken from a row at once.
@@ -24,8 +25,7 @@ enum Lines {
     Split(Vec<[Line; 2]>),
     Rounded(Vec<Line>),
     Exact(Vec<Wide>),
-    /// Of each line along k, all rows' numbers of the first k, of the second and so on.
-    Across(Vec<Wide>),
+    Integers(integers::Rows),
 }
 
 /// Some lines of a strip.
@@ -34,7 +34,7 @@ pub(super) enum Part<'a> {
     Split(&'a [[Line; 2]]),
     Rounded(&'a [Line]),
     Exact(&'a [Wide]),
-    Across(&'a [Wide]),
+    Integers(Integers<'a>),
 }
 
 impl Strip {
@@ -45,7 +45,7 @@ impl Strip {
             Way::Tiles => Lines::Split(packed(a, k, rows.len(), split_rows)),
             Way::Pairs => Lines::Rounded(packed(a, k, rows.len(), round_rows)),
             Way::Widened512 | Way::Portable => Lines::Exact(packed(a, k, rows.len(), copy_rows)),
-            Way::Widened256 => Lines::Across(packed(a, k, rows.len(), interleave_rows)),
+            Way::Integers => Lines::Integers(integers::Rows::new(a, k, rows.len())),
         };
         Self { rows, lines }
     }
@@ -58,7 +58,7 @@ impl Strip {
             Lines::Split(lines) => Part::Split(&lines[at]),
             Lines::Rounded(lines) => Part::Rounded(&lines[at]),
             Lines::Exact(lines) => Part::Exact(&lines[at]),
-            Lines::Across(lines) => Part::Across(&lines[at]),
+            Lines::Integers(found) => Part::Integers(found.part(lines, n)),
         }
     }
 }
@@ -92,7 +92,7 @@ fn strips(m: usize, most: usize) -> Vec<Range<usize>> {
 type Pack<L> = fn(lines: &mut [MaybeUninit<L>], a: &[f32], k: usize, rows: usize);
 
 fn packed<L>(a: &[f32], k: usize, rows: usize, pack: Pack<L>) -> Vec<L> {
-    let n = lines_of(k) * rows;
+    let n = k.div_ceil(LINE) * rows;
     let mut lines = Vec::with_capacity(n);
     pack(&mut lines.spare_capacity_mut()[..n], a, k, rows);
     // SAFETY: there is room, and `pack` writes every line.
@@ -123,34 +123,6 @@ wide! {
     }
 }
 
-wide! {
-    fn interleave_rows(lines: &mut [MaybeUninit<Wide>], a: &[f32], k: usize, rows: usize) -> () {
-        assert!((1..=FEW_ROWS).contains(&rows), "a strip of {rows} rows");
-        match rows {
-            4 => interleave::<4>(lines, a, k, 4),
-            5 => interleave::<5>(lines, a, k, 5),
-            _ => interleave::<0>(lines, a, k, rows),
-        }
-    }
-}
-
-/// [`interleave_rows`] of N rows; 0: of any number up to [`FEW_ROWS`].
-#[inline(always)]
-fn interleave<const N: usize>(lines: &mut [MaybeUninit<Wide>], a: &[f32], k: usize, rows: usize) {
-    let rows = if N == 0 { rows } else { N };
-    for (l, lines) in lines.chunks_exact_mut(rows).enumerate() {
-        let mut across = [0f32; LINE * FEW_ROWS];
-        for (r, row) in a.chunks_exact(k).enumerate() {
-            for (x, numbers) in row[l * LINE..].iter().take(LINE).zip(across.chunks_exact_mut(rows)) {
-                numbers[r] = *x;
-            }
-        }
-        for (line, across) in lines.iter_mut().zip(across.as_chunks().0) {
-            line.write(Wide(*across));
-        }
-    }
-}
-
 /// Writes the numbers of `rows` rows of `a` into `lines`, all of them.
 #[inline(always)]
 pub(super) fn pack<L>(lines: &mut [MaybeUninit<L>], a: &[f32], k: usize, rows: usize, make: impl Fn(&[f32; LINE]) -> L) {
@@ -176,7 +148,7 @@ pub(super) fn pack<L>(lines: &mut [MaybeUninit<L>], a: &[f32], k: usize, rows: u
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ROWS, TILE_ROWS};
+    use super::super::{FEW_ROWS, ROWS, TILE_ROWS};
     use super::*;
 
     #[test]
@@ -195,7 +167,7 @@ mod tests {
         for (m, k) in [(1, 1), (3, 32), (33, 70), (40, 300), (150, 700)] {
             let a: Vec<f32> = (0..m * k).map(|i| (i + 1) as f32).collect();
             for strip in strip_by_strip(m, k, &a, Way::Portable, |rows, a| Strip::new(rows, a, Way::Portable)) {
-                for l in 0..lines_of(k) {
+                for l in 0..k.div_ceil(LINE) {
                     let Part::Exact(lines) = strip.part(&(l..l + 1)) else { unreachable!("portable rows are exact") };
                     for (r, line) in strip.rows.clone().zip(lines) {
                         for (i, x) in line.0.iter().enumerate() {
