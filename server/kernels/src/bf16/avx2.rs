@@ -9,6 +9,8 @@ use super::{COLS, LOW_ROWS, Line, Tile};
 const HALF: usize = COLS / 2;
 /// Pairs along k of one turn of the loop.
 const UNROLLED: usize = 4;
+/// Turns of a block.
+const TURNS: usize = SHARED / 2 / UNROLLED;
 
 /// SAFETY: AVX2 and FMA; `t.b` holds a block of 64 x 32 numbers for each of `t.scales`, `a` as many blocks of M rows and their scales; M
 /// rows of `t.cols` numbers at `c` are writable, as many of what is added to readable.
@@ -35,6 +37,17 @@ pub(super) unsafe fn integers<const M: usize>(t: &Tile, a: Integers, c: *mut f32
     }
 }
 
+/// Asks for `count` lines and returns what follows them.
+#[inline(always)]
+fn ask(mut line: *const Line, count: usize) -> *const Line {
+    for _ in 0..count {
+        // SAFETY: a hint reads nothing, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) };
+        line = line.wrapping_add(1);
+    }
+    line
+}
+
 /// Sums of H halves from `first` on. A function of its own, so that what surrounds it takes no registers from it.
 ///
 /// SAFETY: as [`integers`]; `first` + H is at most 2.
@@ -44,23 +57,24 @@ unsafe fn add<const M: usize, const H: usize>(t: &Tile, a: Integers, first: usiz
     let (strip, strips) = t.turn_of;
     let share = |nth: usize| (nth * LINES * COLS).checked_div(2 * strips).unwrap_or(0);
     let (from, to) = (share(2 * strip + first), share(2 * strip + first + 1));
+    let (each_turn, rest) = ((to - from) / TURNS, (to - from) % TURNS); // many lines at once would have to wait for each other
     let mut ahead = t.ahead.wrapping_add(from * t.scales.len());
     let mut sums = [[[_mm256_setzero_ps(); 2]; M]; H];
     let rows: [*const Line; M] = std::array::from_fn(|r| a.lines.as_ptr().wrapping_add(r * a.along));
     for (block, scales) in t.scales.iter().enumerate() {
         if H == 1 {
-            for _ in from..to {
-                _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
-                ahead = ahead.wrapping_add(1);
-            }
+            ahead = ask(ahead, rest);
             if strip == 0 {
                 let line: *const Line = t.next_scales.wrapping_add(block).cast();
                 _mm_prefetch::<_MM_HINT_T1>(line.wrapping_add(first).cast());
             }
         }
         let mut found = [[[_mm256_setzero_si256(); 2]; M]; H];
-        for pairs in (0..SHARED / 2).step_by(UNROLLED) {
-            for pair in (0..UNROLLED).map(|i| pairs + i) {
+        for turn in 0..TURNS {
+            if H == 1 {
+                ahead = ask(ahead, each_turn);
+            }
+            for pair in turn * UNROLLED..(turn + 1) * UNROLLED {
                 if H == 2 {
                     t.fetch_after(block * SHARED / 2 + pair);
                 }
