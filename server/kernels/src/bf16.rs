@@ -32,8 +32,8 @@ use std::sync::LazyLock;
 
 use rayon::prelude::*;
 
-pub(crate) use self::low_rank::{Factors, LowRank, adapters_ride_along};
 use self::integers::LINES;
+pub(crate) use self::low_rank::{Factors, LowRank, adapters_ride_along};
 use self::rows::{Part, Strip, strip_by_strip};
 use crate::gemm::Mat;
 use crate::math::wide;
@@ -468,7 +468,20 @@ impl Packed {
             let b = self.part(p, &run);
             let ahead = b.as_ptr().wrapping_add(AHEAD * COLS);
             let scales = self.scales(p, &run);
-            let tile = Tile { b, scales, next_scales: scales.as_ptr(), rows, cols, base: None, alpha: 1.0, ahead, fetch: 2, turn_of: (0, 0), resumes: false, last: true };
+            let tile = Tile {
+                b,
+                scales,
+                next_scales: scales.as_ptr(),
+                rows,
+                cols,
+                base: None,
+                alpha: 1.0,
+                ahead,
+                fetch: 2,
+                turn_of: (0, 0),
+                resumes: false,
+                last: true,
+            };
             // SAFETY: there is room for the strip's rows of n numbers, of which these are `cols`.
             unsafe { tile.store(a.part(&run), None, c, n, way, &mut registers) };
         }
@@ -734,7 +747,8 @@ mod tests {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(3);
         for (m, k, n) in [(1, 1, 1), (2, 64, 32), (3, 70, 40), (9, 576, 70), (6, 3000, 33)] {
             // as large as they get, so that a sum that left its 32 bits would be seen
-            let mut fill = |len: usize| (0..len).map(|_| if rng.random() { 1.0f32 } else { rng.random_range(0.999..1.0) }).collect::<Vec<_>>();
+            let mut fill =
+                |len: usize| (0..len).map(|_| if rng.random() { 1.0f32 } else { rng.random_range(0.999..1.0) }).collect::<Vec<_>>();
             let (a, b) = (fill(m * k), fill(k * n));
             let (packed, rows) = (Packed::arranged(Mat::rows(&b, n), k, n, Way::Integers), integers::Rows::new(&a, k, m));
             let want = integers::tests::product(&rows, m, n, |i, j| {
