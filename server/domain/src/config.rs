@@ -72,8 +72,9 @@ pub enum Compute {
     Auto,
     /// Single precision: the reference.
     F32,
-    /// Frozen weights are rounded to bf16, on AMD's CPUs with AVX512-BF16 most rows they meet as well; sums are f32: faster, half the
-    /// memory.
+    /// Frozen weights are rounded to 16 bits a number: to bf16, or on CPUs with AVX2 alone (forward: on AMD's with AVX512-BF16 too) to
+    /// integers of which 64 share a scale. Gradients that meet them are rounded to bf16 on AMD's with AVX512-BF16; sums are f32: faster,
+    /// half the memory.
     Bf16,
 }
 
