@@ -47,7 +47,7 @@ impl Frozen {
         let (f, e) = w.dims2()?;
         let numbers: Vec<f32> = w.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
         let w = Mat::rows(&numbers, e);
-        Ok(Self::Bf16 { forward: Arc::new(Packed::of_exact_rows(w.t(), e, f)), backward: Arc::new(Packed::new(w, f, e)) })
+        Ok(Self::Bf16 { forward: Arc::new(Packed::of_fine_rows(w.t(), e, f)), backward: Arc::new(Packed::new(w, f, e)) })
     }
 
     /// F.
@@ -70,7 +70,7 @@ impl Frozen {
     pub fn full(&self) -> Result<(&Tensor, &Tensor)> {
         match self {
             Self::Full { w, t } => Ok((w, t)),
-            Self::Bf16 { .. } => candle_core::bail!("a weight packed in bf16 multiplies contiguous f32 rows on the CPU only"),
+            Self::Bf16 { .. } => candle_core::bail!("a weight packed in 16 bits multiplies contiguous f32 rows on the CPU only"),
         }
     }
 

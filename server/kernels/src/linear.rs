@@ -312,7 +312,7 @@ mod tests {
         Ok(())
     }
 
-    /// Numbers that bf16 holds, packed and in full: the same products, by whatever way this CPU has for the packed ones.
+    /// Packed and in full: nearly the same products, by whatever way this CPU has for the packed ones.
     #[test]
     fn several_adapters_of_a_packed_weight_do_what_they_do_to_a_full_one() -> Result<()> {
         let (t, e, f) = (45, 50, 70);
@@ -324,7 +324,7 @@ mod tests {
         let parts = vec![part(3, 37, 0, 5)?, part(20, f - 37, 37, 7)?];
         let [lora, want_lora] = [&packed, &full].map(|w| Lora::new(parts.clone(), 1.5, w));
         let (lora, want_lora) = (lora?, want_lora?);
-        let tolerance = if crate::bf16::rounds_rows() { 0.5 } else { 5e-3 };
+        let tolerance = 5e-3;
         for onto in [Onto::Zero, Onto::Bias(&bias), Onto::Residual(&g)] {
             let ((y, u), (want, want_u)) = (lora_linear(&x, &packed, onto, &lora)?, lora_linear(&x, &full, onto, &want_lora)?);
             close(&y, &want, tolerance)?;
@@ -336,7 +336,7 @@ mod tests {
             let (dx, found) = lora_linear_backward(&g, &x, &packed, &lora, &u, want_it)?;
             assert_eq!(dx.is_some(), want_it);
             if let (Some(dx), Some(want)) = (dx, &want_dx) {
-                close(&dx, want, tolerance)?;
+                close(&dx, want, if crate::bf16::rounds_gradients() { 0.5 } else { tolerance })?;
             }
             for ((da, db), (want_da, want_db)) in found.iter().zip(&want) {
                 close(da, want_da, tolerance)?;

@@ -25,7 +25,7 @@ pub struct Policy {
     pub native: bool,
     /// It shows the turns of tools as well, so that results are no turn of the user.
     pub tool_turns: bool,
-    /// Products are rounded to bf16, so that sampling and update differ by more than a rounding of f32.
+    /// Products are rounded to 16 bits, so that sampling and update differ by more than a rounding of f32.
     pub rounds: bool,
     /// Tokens that end a turn.
     pub eos: Vec<u32>,

@@ -15,12 +15,12 @@ pub(super) const LINES: usize = 2;
 /// Numbers that share a scale.
 pub(super) const SHARED: usize = LINES * LINE;
 /// Largest integer of a row.
-pub(super) const OF_ROW: i16 = 16383;
+const OF_ROW: i16 = 16383;
 /// Largest integer of a matrix.
 const OF_MATRIX: i16 = 2047;
 const _: () = assert!(SHARED as i64 * OF_ROW as i64 * OF_MATRIX as i64 <= i32::MAX as i64);
-/// Blocks whose largest number is below count as zeros: the reciprocal of their scale would not be finite.
-pub(super) const LEAST: f32 = 1e-30;
+/// Blocks whose largest number is below count as zeros, far above those whose scale has no finite reciprocal.
+const LEAST: f32 = 1e-30;
 
 /// Some lines of some rows.
 #[derive(Clone, Copy)]
@@ -43,6 +43,7 @@ pub(super) struct Rows {
 impl Rows {
     /// Those of `a` [rows, k].
     pub(super) fn new(a: &[f32], k: usize, rows: usize) -> Self {
+        assert_eq!(a.len(), rows * k, "{rows} rows of {k} numbers");
         let blocks = k.div_ceil(SHARED);
         let along = blocks * LINES;
         let mut lines = Vec::with_capacity(rows * along);
@@ -133,7 +134,8 @@ pub(super) mod tests {
             (0..rows.along / LINES).fold(0f32, |sum, block| {
                 let integer = |i: usize| i32::from(rows.lines[r * rows.along + i / LINE].0[i % LINE] as i16);
                 let at = block * SHARED..(block + 1) * SHARED;
-                let found: i32 = at.clone().map(|i| integer(i) * i32::from(number(i, j).0)).sum(); // panics beyond 32 bits
+                let found: i64 = at.clone().map(|i| i64::from(integer(i) * i32::from(number(i, j).0))).sum();
+                let found = i32::try_from(found).expect("sums of a block fit 32 bits");
                 (found as f32).mul_add(rows.scales[block * m + r] * number(at.start, j).1, sum)
             })
         };

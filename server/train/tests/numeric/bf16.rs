@@ -1,6 +1,7 @@
 //! bf16 against f32 on the real model: how far the rounding of frozen weights and their inputs moves logprobs and gradients.
 
 use candle_core::DType;
+use whetstone_kernels::bf16::rounds_rows;
 use whetstone_model::adapter::Adapter;
 use whetstone_model::transformer::Transformer;
 use whetstone_train::batch::{Batch, Branch, Target};
@@ -18,8 +19,9 @@ fn bf16_moves_logprobs_and_gradients_no_further_than_promised() {
     let eos = &base.config.eos_token_ids;
 
     let (mean, max) = differences(&rounded, &adapter, &prompts, 4, &sample(&rounded, &adapter, &prompts, 4, 24, eos));
-    // products are the same in sampler and update, but attention sums in another order, which tips rows over a rounding where they are
-    assert!(mean <= 2e-3 && max <= 2e-2, "sampler against update in bf16: mean {mean:e}, max {max:e}");
+    // products are the same in sampler and update, but attention sums in another order, which tips numbers of rows over a rounding
+    let (most, largest) = if rounds_rows() { (2e-3, 2e-2) } else { (1e-4, 1e-2) };
+    assert!(mean <= most && max <= largest, "sampler against update in bf16: mean {mean:e}, max {max:e}");
 
     // drawn in f32, and so the same on every CPU
     let completions = sample(&exact, &adapter, &prompts, 8, 24, eos);
