@@ -403,7 +403,7 @@ impl Packed {
                     break;
                 }
                 for (p, run) in runs {
-                    let (lines, last) = (self.part(p, &run), run.end >= self.used[p].end);
+                    let (lines, scales, last) = (self.part(p, &run), self.scales(p, &run), run.end >= self.used[p].end);
                     let more = more.filter(|_| last).map(|(u, b)| (u, b.used[p].clone(), b.part(p, &b.used[p])));
                     for (i, at) in strips.clone().enumerate() {
                         let strip = &a[at];
@@ -425,8 +425,8 @@ impl Packed {
                             let base = base.map(|base| (base.as_ptr().add(strip.rows.start * base_row + p * COLS), base_row));
                             let mut tile = Tile {
                                 b: lines,
-                                scales: self.scales(p, &run),
-                                next_scales: self.scales(p, &run).as_ptr().wrapping_add(along / LINES),
+                                scales,
+                                next_scales: scales.as_ptr().wrapping_add(along / LINES),
                                 rows,
                                 cols,
                                 base,
@@ -709,15 +709,17 @@ mod tests {
         }
     }
 
+    /// Bits of B[i, j] and the scale of integers.
+    fn packed_at(b: &Packed, i: usize, j: usize) -> (u16, Option<f32>) {
+        let ((line, at), panel) = (place(i, j % COLS), j / COLS * b.along());
+        (b.lines[panel * COLS + line].0[at], b.scales.get((panel + i / LINE) / LINES).map(|scales| scales.0[j % COLS]))
+    }
+
     /// B [k, n] as it was packed.
     fn numbers(b: &Packed) -> Vec<f32> {
-        let number = |i: usize, j: usize| {
-            let ((line, at), panel) = (place(i, j % COLS), j / COLS * b.along());
-            let bits = b.lines[panel * COLS + line].0[at];
-            match b.scales.get((panel + i / LINE) / LINES) {
-                Some(scales) => f32::from(bits as i16) * scales.0[j % COLS],
-                None => widen(bits),
-            }
+        let number = |i: usize, j: usize| match packed_at(b, i, j) {
+            (bits, Some(scale)) => f32::from(bits as i16) * scale,
+            (bits, None) => widen(bits),
         };
         (0..b.k * b.n).map(|at| number(at / b.n, at % b.n)).collect()
     }
@@ -762,8 +764,8 @@ mod tests {
             let (a, b) = (fill(m * k), fill(k * n));
             let (packed, rows) = (Packed::arranged(Mat::rows(&b, n), k, n, Way::Integers), integers::Rows::new(&a, k, m));
             let want = integers::tests::product(&rows, m, n, |i, j| {
-                let ((line, at), panel) = (place(i, j % COLS), j / COLS * packed.along());
-                (packed.lines[panel * COLS + line].0[at] as i16, packed.scales[(panel + i / LINE) / LINES].0[j % COLS])
+                let (bits, scale) = packed_at(&packed, i, j);
+                (bits as i16, scale.expect("integers have scales"))
             });
             if Way::Integers.is_usable() {
                 assert_eq!(packed.product_by(m, &a, None, 1.0, Way::Integers), want, "{m}x{n}x{k}");

@@ -176,7 +176,7 @@ pub(crate) const FIELDS: &[Field] = &[
         "Budget and evaluation",
         "compute",
         "Numbers to compute in",
-        "bf16, 16 bits a weight, is up to twice as fast on most CPUs; auto finds out.",
+        "bf16, 16 bits a weight, was 1.1 to 2.3 times as fast on the CPUs measured; auto finds out.",
         Choice(&["auto", "f32", "bf16"]),
     ),
     more(
