@@ -8,6 +8,7 @@ mod cli;
 mod config;
 mod supervisor;
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -80,6 +81,7 @@ fn main() -> ExitCode {
     let level = ["warn", "info", "debug"][usize::from(cli.global.verbose.min(2))];
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| level.into()))
         .with_target(false)
         .without_time()

@@ -72,8 +72,8 @@ pub enum Compute {
     Auto,
     /// Single precision: the reference.
     F32,
-    /// Frozen weights are rounded to 16 bits a number: to bf16, or on CPUs with AVX2 alone (forward: on AMD's with AVX512-BF16 too) to
-    /// integers of which 64 share a scale. Gradients that meet them are rounded to bf16 on AMD's with AVX512-BF16; sums are f32: faster,
+    /// Frozen weights are rounded to 16 bits a number: to bf16, or on CPUs with AVX2 alone or AVX512-VNNI and no AMX to integers of which
+    /// 64 share a scale. On AMD's with AVX512-BF16 these are the forward's alone, and gradients are rounded to bf16. Sums are f32. Faster,
     /// half the memory.
     Bf16,
 }

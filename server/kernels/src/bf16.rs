@@ -1,10 +1,11 @@
 //! Matrix product against a frozen matrix that is held in 16 bits a number and packed once.
 //!
 //! In: rows of f32. Out: rows of f32, sums in f32. On CPUs with AMX a tile of up to 32 rows and 32 columns stays in four tile registers,
-//! with AVX512-BF16 one of up to 14 rows in vector registers, both of a matrix in bf16. Intel's vector units multiply bf16 pairs more
-//! slowly than f32, and most CPUs cannot do it at all. Intel's AVX-512, without AMX, widens the matrix in registers and multiplies in f32.
-//! AVX2 multiplies integers twice as fast as f32: there 64 numbers along k are integers that share a scale (`integers`), which loses less
-//! than bf16 does; so do AMD's CPUs with AVX512-BF16 in the forward. Elsewhere a portable loop, the safe twin, reads the packing of bf16.
+//! with AVX-512 one of up to 14 rows in vector registers, with AVX2 one of 4. Tile registers and AVX512-BF16 multiply pairs of bf16.
+//! AVX512-VNNI and AVX2 multiply twice as many integers at once as floats: there 64 numbers along k are integers that share a scale
+//! (`integers`), which loses less than bf16 does. Intel's AVX-512 without VNNI widens the matrix from bf16 in registers and multiplies in
+//! f32, and where there is no AVX2 a portable loop, the safe twin, does the same. Intel's vector units multiply pairs of bf16 more slowly
+//! than f32, so that there they are not used; AMD's multiply pairs in the backward and integers in the forward.
 //!
 //! Rounding the rows to bf16 as well moves gradients further than rounding the weight does, so it is done only where pairs are fastest, and
 //! never for a matrix that asks for more ([`Packed::of_fine_rows`]). In tile registers a row is the sum of two bf16 rows, its rounding and
@@ -81,9 +82,11 @@ enum Way {
     Tiles,
     /// Pair by pair (AVX512-BF16).
     Pairs,
+    /// As integers that share scales, pair by pair (AVX512-VNNI).
+    Integers512,
     /// Widened to f32 in registers (AVX-512).
     Widened512,
-    /// As integers that share scales, pair by pair (AVX2 and FMA).
+    /// As integers that share scales (AVX2 and FMA).
     Integers,
     /// Without intrinsics.
     Portable,
@@ -93,10 +96,11 @@ impl Way {
     /// Every way of this CPU, the fastest first.
     fn all() -> &'static [Self] {
         static WAYS: LazyLock<Vec<Way>> = LazyLock::new(|| {
-            let mut ways = vec![Way::Tiles, Way::Pairs, Way::Integers, Way::Widened512, Way::Portable];
-            if made_by_intel() {
-                ways.swap(1, 3);
-            }
+            let mut ways = if made_by_intel() {
+                vec![Way::Tiles, Way::Integers512, Way::Widened512, Way::Integers, Way::Pairs, Way::Portable]
+            } else {
+                vec![Way::Tiles, Way::Pairs, Way::Integers512, Way::Integers, Way::Widened512, Way::Portable]
+            };
             ways.retain(|way| way.is_usable());
             ways
         });
@@ -111,6 +115,7 @@ impl Way {
                 Self::Tiles => Self::Pairs.is_usable() && has_tiles(),
                 Self::Pairs => Self::Widened512.is_usable() && std::arch::is_x86_feature_detected!("avx512bf16"),
                 Self::Widened512 => std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512bw"),
+                Self::Integers512 => Self::Widened512.is_usable() && std::arch::is_x86_feature_detected!("avx512vnni"),
                 Self::Integers => std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma"),
                 Self::Portable => true,
             }
@@ -135,7 +140,7 @@ impl Way {
     fn rows(self) -> usize {
         match self {
             Self::Tiles => TILE_ROWS,
-            Self::Pairs | Self::Widened512 | Self::Portable => ROWS,
+            Self::Pairs | Self::Integers512 | Self::Widened512 | Self::Portable => ROWS,
             Self::Integers => FEW_ROWS,
         }
     }
@@ -147,9 +152,14 @@ impl Way {
         along.div_ceil(along.div_ceil(most).max(1)).max(1).next_multiple_of(self.unit())
     }
 
+    /// Are numbers integers that share scales?
+    fn shares_scales(self) -> bool {
+        matches!(self, Self::Integers512 | Self::Integers)
+    }
+
     /// Lines along k that cannot be parted.
     fn unit(self) -> usize {
-        if self == Self::Integers { LINES } else { 1 }
+        if self.shares_scales() { LINES } else { 1 }
     }
 
     /// Lines along k, padded with zeros.
@@ -211,7 +221,7 @@ pub fn is_fast() -> bool {
 
 /// Are rows of a forward rounded, to the 15 bits of integers, on this CPU?
 pub fn rounds_rows() -> bool {
-    Way::fastest_of_fine_rows() == Way::Integers
+    Way::fastest_of_fine_rows().shares_scales()
 }
 
 /// Are gradients rounded to bf16, because this CPU multiplies pairs fastest (AMD)?
@@ -264,7 +274,7 @@ impl Packed {
         let along = packed.along().max(way.unit());
         let panels = packed.lines.par_chunks_mut(along * COLS).enumerate(); // 32 columns x 32 numbers a line, in pairs
         let (first, cols) = (|p: usize| p * COLS, |p: usize| COLS.min(n - p * COLS));
-        if way == Way::Integers {
+        if way.shares_scales() {
             panels.zip(packed.scales.par_chunks_mut(along / LINES)).for_each(|((p, lines), scales)| {
                 integers::panel(lines, scales, k, cols(p), |i, j| b.data[i * b.row + (first(p) + j) * b.col]);
             });
@@ -284,7 +294,7 @@ impl Packed {
     /// B = 0.
     fn zeros(k: usize, n: usize, way: Way) -> Self {
         let (along, panels) = (way.lines_of(k), n.div_ceil(COLS));
-        let scales = if way == Way::Integers { along / LINES * panels } else { 0 };
+        let scales = if way.shares_scales() { along / LINES * panels } else { 0 };
         Self { lines: vec![ZERO; along * COLS * panels], scales: vec![Wide([0.0; LINE]); scales], k, n, used: Vec::new(), way }
     }
 
@@ -376,10 +386,7 @@ impl Packed {
     ) {
         let (k, n, along) = (self.k, self.n, self.along());
         let base_row = if base.is_some_and(|base| base.len() == n) { 0 } else { n };
-        assert!(
-            (self.way == Way::Integers) == (way == Way::Integers) && (more.is_none() || way != Way::Integers),
-            "packed for another way"
-        );
+        assert!(self.way.shares_scales() == way.shares_scales() && (more.is_none() || !way.shares_scales()), "packed for another way");
         assert!(base.is_none_or(|base| base.len() == n || base.len() == m * n), "base is neither [{n}] nor [{m}, {n}]");
         let same = |u: &[Strip]| u.len() == a.len() && u.iter().zip(a).all(|(u, a)| u.rows == a.rows);
         assert!(
@@ -559,8 +566,8 @@ struct Tile<'a> {
     /// Lines that are needed next, and how many of them to ask for with every two of `b`; an address that is only hinted at.
     ahead: *const Line,
     fetch: usize,
-    /// Of AVX2, with more than [`LOW_ROWS`]: which strip of how many this is, all of which together ask for as many lines as `b` has; of 0
-    /// none asks.
+    /// Which strip of how many this is. The first asks for the next panel's scales; with AVX2 and more than [`LOW_ROWS`] all together ask
+    /// for as many lines as `b` has, of 0 none.
     turn_of: (usize, usize),
     /// Do the sums of an earlier run stand where these go?
     resumes: bool,
@@ -585,6 +592,18 @@ impl Drop for Registers {
     }
 }
 
+/// Asks for `count` lines and returns what follows them.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn ask(mut line: *const Line, count: usize) -> *const Line {
+    for _ in 0..count {
+        // SAFETY: a hint reads nothing, whatever the address.
+        unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(line.cast()) };
+        line = line.wrapping_add(1);
+    }
+    line
+}
+
 impl Tile<'_> {
     /// What sums in vector registers are added to.
     #[inline(always)]
@@ -596,11 +615,7 @@ impl Tile<'_> {
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     fn fetch_after(&self, pair: usize) {
-        for i in 0..self.fetch {
-            let line = self.ahead.wrapping_add(pair * self.fetch + i);
-            // SAFETY: a hint reads nothing, whatever the address.
-            unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(line.cast()) };
-        }
+        ask(self.ahead.wrapping_add(pair * self.fetch), self.fetch);
     }
 
     /// Computes the tile of `a`, depth x rows lines, in tile registers with that of `more` added, and stores it at `c`, whose rows are
@@ -641,10 +656,13 @@ impl Tile<'_> {
                     assert_eq!(a.len() * COLS, self.b.len() * self.rows);
                     return rows!(avx512::widened(a): 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
                 }
-                (Part::Integers(a), Way::Integers) => {
-                    let depth = self.scales.len() * LINES;
-                    assert!(self.b.len() == depth * COLS && a.scales.len() == self.scales.len() * self.rows);
-                    assert!(depth == 0 || (self.rows - 1) * a.along + depth <= a.lines.len());
+                (Part::Integers(a), Way::Integers512 | Way::Integers) => {
+                    let blocks = self.scales.len();
+                    assert!(self.b.len() == blocks * LINES * COLS && a.scales.len() == blocks * self.rows);
+                    assert_eq!(a.lines.len(), a.scales.len() * LINES);
+                    if way == Way::Integers512 {
+                        return rows!(avx512::integers(a): 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+                    }
                     return rows!(avx2::integers(a): 1 2 3 4);
                 }
                 _ => {}
@@ -704,9 +722,15 @@ mod tests {
     fn rounded_rows(a: &[f32], k: usize, way: Way) -> Vec<f32> {
         match way {
             Way::Pairs => a.iter().map(|x| widen(round(*x))).collect(),
-            Way::Integers => a.chunks(k).flat_map(integers::tests::rounded_row).collect(),
+            Way::Integers512 | Way::Integers => a.chunks(k).flat_map(integers::tests::rounded_row).collect(),
             Way::Tiles | Way::Widened512 | Way::Portable => a.to_vec(),
         }
+    }
+
+    /// B[i, j] as it was packed for integers: (integer, scale).
+    pub(super) fn integer(b: &Packed, i: usize, j: usize) -> (i16, f32) {
+        let (bits, scale) = packed_at(b, i, j);
+        (bits as i16, scale.expect("integers have scales"))
     }
 
     /// Bits of B[i, j] and the scale of integers.
@@ -737,11 +761,14 @@ mod tests {
             for &way in Way::all() {
                 let (packed, rows) = (Packed::arranged(Mat::rows(&b, n), k, n, way), rounded_rows(&a, k, way));
                 let (from_t, columns) = (Packed::arranged(Mat::rows(&transposed, k).t(), k, n, way), numbers(&packed));
-                let most = if way == Way::Integers { 1.0 / 4000.0 } else { 1.0 / 512.0 };
+                let most = if way.shares_scales() { 1.0 / 4000.0 } else { 1.0 / 512.0 };
                 assert!(columns.iter().zip(&b).all(|(x, b)| (x - b).abs() <= most), "{way:?}");
                 for (base, alpha) in [(None, 1.0), (Some(&start[..]), 0.5), (Some(&start[..n]), 1.0)] {
                     let got = packed.product_by(m, &a, base, alpha, way);
                     assert_eq!(got, from_t.product_by(m, &a, base, alpha, way), "{way:?}");
+                    if way == Way::Integers512 {
+                        assert_eq!(got, packed.product_by(m, &a, base, alpha, Way::Integers), "VNNI and AVX2");
+                    }
                     for (i, got) in got.into_iter().enumerate() {
                         let dot: f64 = (0..k).map(|x| f64::from(rows[i / n * k + x]) * f64::from(columns[x * n + i % n])).sum();
                         let want = base.map_or(0.0, |base| f64::from(base[i % base.len()])) + f64::from(alpha) * dot;
@@ -758,21 +785,20 @@ mod tests {
     fn products_of_integers_are_those_of_their_safe_twin() {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(3);
         for (m, k, n) in [(1, 1, 1), (2, 64, 32), (3, 70, 40), (9, 576, 70), (6, 3000, 33)] {
-            // as large as they get, so that a sum that left its 32 bits would be seen
+            // as large as they get, of one sign a row and a column, so that a sum that left its 32 bits would be seen
             let mut fill =
                 |len: usize| (0..len).map(|_| if rng.random() { 1.0f32 } else { rng.random_range(0.999..1.0) }).collect::<Vec<_>>();
-            let (a, b) = (fill(m * k), fill(k * n));
+            let (mut a, mut b) = (fill(m * k), fill(k * n));
+            a.iter_mut().enumerate().filter(|(i, _)| i / k % 3 == 1).for_each(|(_, x)| *x = -*x);
+            b.iter_mut().enumerate().filter(|(i, _)| i % n % 2 == 1).for_each(|(_, x)| *x = -*x);
             let (packed, rows) = (Packed::arranged(Mat::rows(&b, n), k, n, Way::Integers), integers::Rows::new(&a, k, m));
-            let want = integers::tests::product(&rows, m, n, |i, j| {
-                let (bits, scale) = packed_at(&packed, i, j);
-                (bits as i16, scale.expect("integers have scales"))
-            });
-            if Way::Integers.is_usable() {
-                assert_eq!(packed.product_by(m, &a, None, 1.0, Way::Integers), want, "{m}x{n}x{k}");
+            let want = integers::tests::product(&rows, m, n, |i, j| integer(&packed, i, j));
+            for &way in Way::all().iter().filter(|way| way.shares_scales()) {
+                assert_eq!(packed.product_by(m, &a, None, 1.0, way), want, "{way:?}: {m}x{n}x{k}");
             }
             for (i, want) in want.iter().enumerate() {
                 let exact: f64 = (0..k).map(|x| f64::from(a[i / n * k + x]) * f64::from(b[x * n + i % n])).sum();
-                assert!((f64::from(*want) - exact).abs() < 1e-3 * exact, "{want}, not {exact}");
+                assert!((f64::from(*want) - exact).abs() < 1e-3 * exact.abs(), "{want}, not {exact}");
             }
         }
     }

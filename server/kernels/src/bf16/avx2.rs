@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::integers::{Integers, LINES, SHARED};
-use super::{COLS, LOW_ROWS, Line, Tile};
+use super::{COLS, LOW_ROWS, Line, Tile, ask};
 
 /// Columns of a half, two registers.
 const HALF: usize = COLS / 2;
@@ -37,17 +37,6 @@ pub(super) unsafe fn integers<const M: usize>(t: &Tile, a: Integers, c: *mut f32
     }
 }
 
-/// Asks for `count` lines and returns what follows them.
-#[inline(always)]
-fn ask(mut line: *const Line, count: usize) -> *const Line {
-    for _ in 0..count {
-        // SAFETY: a hint reads nothing, whatever the address.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) };
-        line = line.wrapping_add(1);
-    }
-    line
-}
-
 /// Sums of H halves from `first` on. A function of its own, so that what surrounds it takes no registers from it.
 ///
 /// SAFETY: as [`integers`]; `first` + H is at most 2.
@@ -60,7 +49,6 @@ unsafe fn add<const M: usize, const H: usize>(t: &Tile, a: Integers, first: usiz
     let (each_turn, rest) = ((to - from) / TURNS, (to - from) % TURNS); // many lines at once would have to wait for each other
     let mut ahead = t.ahead.wrapping_add(from * t.scales.len());
     let mut sums = [[[_mm256_setzero_ps(); 2]; M]; H];
-    let rows: [*const Line; M] = std::array::from_fn(|r| a.lines.as_ptr().wrapping_add(r * a.along));
     for (block, scales) in t.scales.iter().enumerate() {
         if H == 1 {
             ahead = ask(ahead, rest);
@@ -83,8 +71,8 @@ unsafe fn add<const M: usize, const H: usize>(t: &Tile, a: Integers, first: usiz
                     unsafe {
                         let b: *const __m256i = t.b.as_ptr().add(block * LINES * COLS + 2 * pair + first + h).cast();
                         let b = [b.read_volatile(), b.add(1).read_volatile()]; // once for all rows
-                        for (row, found) in rows.iter().zip(found) {
-                            let x = _mm256_set1_epi32(row.add(block * LINES).cast::<i32>().add(pair).read());
+                        for (r, found) in found.iter_mut().enumerate() {
+                            let x = _mm256_set1_epi32(a.lines.as_ptr().add((block * M + r) * LINES).cast::<i32>().add(pair).read());
                             found[0] = _mm256_add_epi32(found[0], _mm256_madd_epi16(x, b[0]));
                             found[1] = _mm256_add_epi32(found[1], _mm256_madd_epi16(x, b[1]));
                         }

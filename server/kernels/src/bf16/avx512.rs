@@ -4,8 +4,9 @@ use std::arch::x86_64::*;
 
 use std::mem::MaybeUninit;
 
+use super::integers::{Integers, LINES, SHARED};
 use super::rows::pack;
-use super::{COLS, LINE, Line, Tile, Wide};
+use super::{COLS, LINE, Line, Tile, Wide, ask};
 
 /// Rows of f32 to lines of their roundings and what those leave; see [`pack`].
 ///
@@ -106,6 +107,64 @@ pub(super) unsafe fn widened<const M: usize>(t: &Tile, a: &[Wide], c: *mut f32, 
     unsafe { put(t, &sums, c, row) };
 }
 
+/// Products of integers; a macro, because the tests make them of the same instructions in plain Rust, too, for CPUs that have none.
+macro_rules! integers {
+    ($(#[$features:meta])?) => {
+        /// SAFETY: AVX512-VNNI; `t.b` holds a block of 64 x 32 numbers for each of `t.scales`, `a` as many blocks of M rows and their scales; M
+        /// rows of `t.cols` numbers at `c` are writable, as many of what is added to readable.
+        $(#[$features])?
+        pub(super) unsafe fn integers<const M: usize>(t: &Tile, a: Integers, c: *mut f32, row: usize) {
+            let mut sums = [[_mm512_setzero_ps(); 2]; M];
+            let mut found = [[_mm512_setzero_si512(); 2]; M];
+            for (block, scales) in t.scales.iter().enumerate() {
+                if t.turn_of.0 == 0 {
+                    let line: *const Line = t.next_scales.wrapping_add(block).cast();
+                    ask(line, 2);
+                }
+                // SAFETY: the caller's promises; 32 scales of columns, M of rows a block.
+                unsafe {
+                    block_of_integers(t, a, block, &mut found);
+                    let b = [_mm512_load_ps(scales.0.as_ptr()), _mm512_load_ps(scales.0[16..].as_ptr())];
+                    for (r, (sums, found)) in sums.iter_mut().zip(&found).enumerate() {
+                        let x = _mm512_set1_ps(*a.scales.get_unchecked(block * M + r));
+                        for i in 0..2 {
+                            sums[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(found[i]), _mm512_mul_ps(x, b[i]), sums[i]);
+                        }
+                    }
+                }
+            }
+            // SAFETY: the caller's promise.
+            unsafe { put(t, &sums, c, row) };
+        }
+
+        /// Sums of block `block`. A function of its own, so that the sums of all blocks take no registers from these.
+        ///
+        /// SAFETY: as [`integers`]; there are so many blocks.
+        $(#[$features])?
+        #[inline(never)]
+        unsafe fn block_of_integers<const M: usize>(t: &Tile, a: Integers, block: usize, found: &mut [[__m512i; 2]; M]) {
+            let mut sums = [[_mm512_setzero_si512(); 2]; M];
+            // SAFETY: two lines a pair of a block's 64 x 32 numbers; a pair of the block's 64 numbers of each row.
+            unsafe {
+                let a: *const i32 = a.lines.as_ptr().add(block * M * LINES).cast();
+                let b: *const __m512i = t.b.as_ptr().add(block * LINES * COLS).cast();
+                for pair in 0..SHARED / 2 {
+                    t.fetch_after(block * SHARED / 2 + pair);
+                    let b = [_mm512_load_si512(b.add(2 * pair)), _mm512_load_si512(b.add(2 * pair + 1))];
+                    for (r, sums) in sums.iter_mut().enumerate() {
+                        let x = _mm512_set1_epi32(a.add(r * SHARED / 2 + pair).read());
+                        sums[0] = _mm512_dpwssd_epi32(sums[0], x, b[0]);
+                        sums[1] = _mm512_dpwssd_epi32(sums[1], x, b[1]);
+                    }
+                }
+            }
+            *found = sums;
+        }
+    };
+}
+
+integers! { #[target_feature(enable = "avx512f,avx512bw,avx512vnni")] }
+
 /// Stores a tile's sums.
 ///
 /// SAFETY: AVX-512; M rows of `t.cols` numbers at `c` are writable,
@@ -162,6 +221,126 @@ mod tests {
         let [rounded, rest] = unsafe { split(&x) };
         for ((x, rounded), rest) in x.into_iter().zip(rounded.0).zip(rest.0) {
             assert_eq!([rounded, rest], [round(x), round(rest_of(x))], "{x}");
+        }
+    }
+}
+
+/// The loop over integers made of instructions that are written out in plain Rust.
+#[cfg(test)]
+mod written_out {
+    use std::array::from_fn;
+
+    use rand::{Rng, SeedableRng};
+
+    use super::super::integers::{self, Rows};
+    use super::super::{Packed, Way, tests::integer};
+    use super::*;
+    use crate::gemm::Mat;
+
+    #[derive(Clone, Copy)]
+    #[repr(align(64))]
+    struct Floats([f32; 16]);
+
+    #[derive(Clone, Copy)]
+    #[repr(align(64))]
+    #[expect(non_camel_case_types, reason = "as the instructions' own")]
+    struct __m512i([i32; 16]);
+
+    fn _mm512_setzero_ps() -> Floats {
+        Floats([0.0; 16])
+    }
+
+    fn _mm512_set1_ps(x: f32) -> Floats {
+        Floats([x; 16])
+    }
+
+    /// SAFETY: 16 numbers at `from`.
+    unsafe fn _mm512_load_ps(from: *const f32) -> Floats {
+        // SAFETY: the caller's promise; in debug builds an address that is not aligned panics.
+        unsafe { from.cast::<Floats>().read() }
+    }
+
+    fn _mm512_mul_ps(a: Floats, b: Floats) -> Floats {
+        Floats(from_fn(|j| a.0[j] * b.0[j]))
+    }
+
+    fn _mm512_fmadd_ps(a: Floats, b: Floats, c: Floats) -> Floats {
+        Floats(from_fn(|j| a.0[j].mul_add(b.0[j], c.0[j])))
+    }
+
+    fn _mm512_cvtepi32_ps(a: __m512i) -> Floats {
+        Floats(a.0.map(|x| x as f32))
+    }
+
+    fn _mm512_setzero_si512() -> __m512i {
+        __m512i([0; 16])
+    }
+
+    fn _mm512_set1_epi32(x: i32) -> __m512i {
+        __m512i([x; 16])
+    }
+
+    /// SAFETY: 16 numbers at `from`.
+    unsafe fn _mm512_load_si512(from: *const __m512i) -> __m512i {
+        // SAFETY: the caller's promise.
+        unsafe { from.read() }
+    }
+
+    /// VPDPWSSD; tests panic where a sum leaves its 32 bits.
+    fn _mm512_dpwssd_epi32(sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
+        let [low, high] = [|x: i32| i32::from(x as i16), |x: i32| x >> 16];
+        __m512i(from_fn(|j| sum.0[j] + low(a.0[j]) * low(b.0[j]) + high(a.0[j]) * high(b.0[j])))
+    }
+
+    /// SAFETY: M rows of `t.cols` numbers at `c`.
+    unsafe fn put<const M: usize>(t: &Tile, sums: &[[Floats; 2]; M], c: *mut f32, row: usize) {
+        for (r, sums) in sums.iter().enumerate() {
+            for j in 0..t.cols {
+                // SAFETY: the caller's promise.
+                unsafe { c.add(r * row + j).write(sums[j / 16].0[j % 16]) }
+            }
+        }
+    }
+
+    integers! {}
+
+    #[test]
+    fn a_tile_of_any_height_equals_the_safe_twin() {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(5);
+        for (m, k, n) in (1..=14).flat_map(|m| [(m, 64, 32), (m, 200, 32), (m, 640, 1 + 2 * m)]) {
+            let mut fill = |len: usize| (0..len).map(|_| rng.random_range(-1.0..1.0f32)).collect::<Vec<_>>();
+            let (a, b) = (fill(m * k), fill(k * n));
+            let (packed, rows) = (Packed::arranged(Mat::rows(&b, n), k, n, Way::Integers512), Rows::new(&a, k, m));
+            let (run, mut got) = (packed.used[0].clone(), vec![0f32; m * n]);
+            let (b, scales) = (packed.part(0, &run), packed.scales(0, &run));
+            let (ahead, next_scales) = (b.as_ptr(), scales.as_ptr());
+            let t = Tile {
+                b,
+                scales,
+                next_scales,
+                rows: m,
+                cols: n,
+                base: None,
+                alpha: 1.0,
+                ahead,
+                fetch: 2,
+                turn_of: (0, 1),
+                resumes: false,
+                last: true,
+            };
+            let (a, c) = (rows.part(&run, m), got.as_mut_ptr());
+            macro_rules! rows {
+                ($($m:literal)*) => {
+                    match m {
+                        // SAFETY: blocks of 64 x 32 numbers and of m rows, whole; m rows of n numbers at `c`.
+                        $($m => unsafe { integers::<$m>(&t, a, c, n) },)*
+                        _ => unreachable!("a tile of {m} rows"),
+                    }
+                };
+            }
+            rows!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+            let want = integers::tests::product(&rows, m, n, |i, j| integer(&packed, i, j));
+            assert_eq!(got, want, "{m}x{n}x{k}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! 64 numbers along k as integers that share a scale.
 //!
-//! AVX2 multiplies 16 integers at once where it multiplies 8 floats, and sums pairs of them exactly, if only 64 products fit 32 bits.
+//! AVX2 multiplies 16 integers at once where it multiplies 8 floats, AVX512-VNNI 32 where AVX-512 multiplies 16 floats; both sum pairs of
+//! them exactly, if only 64 products fit 32 bits.
 //! So a matrix is rounded to 12 bits, sign included, and a row to 15: no number is off by more than 1/4094 and 1/32766 of the largest of
 //! its block (bf16: 1/512 of itself).
 
@@ -22,21 +23,18 @@ const _: () = assert!(SHARED as i64 * OF_ROW as i64 * OF_MATRIX as i64 <= i32::M
 /// Blocks whose largest number is below count as zeros, far above those whose scale has no finite reciprocal.
 const LEAST: f32 = 1e-30;
 
-/// Some lines of some rows.
+/// Some blocks along k of some rows.
 #[derive(Clone, Copy)]
 pub(super) struct Integers<'a> {
-    /// Row after row.
+    /// Of each block, of each row, [`LINES`].
     pub(super) lines: &'a [Line],
-    /// Lines from one row to the next.
-    pub(super) along: usize,
-    /// Of each block along k, of each row.
+    /// Of each block, of each row.
     pub(super) scales: &'a [f32],
 }
 
-/// Some rows.
+/// Some rows, arranged like a part of them.
 pub(super) struct Rows {
     lines: Vec<Line>,
-    along: usize,
     scales: Vec<f32>,
 }
 
@@ -44,33 +42,31 @@ impl Rows {
     /// Those of `a` [rows, k].
     pub(super) fn new(a: &[f32], k: usize, rows: usize) -> Self {
         assert_eq!(a.len(), rows * k, "{rows} rows of {k} numbers");
-        let blocks = k.div_ceil(SHARED);
-        let along = blocks * LINES;
-        let mut lines = Vec::with_capacity(rows * along);
-        let mut scales = vec![0f32; blocks * rows];
-        fill(&mut lines.spare_capacity_mut()[..rows * along], &mut scales, a, k);
+        let blocks = k.div_ceil(SHARED) * rows;
+        let mut lines = Vec::with_capacity(blocks * LINES);
+        let mut scales = vec![0f32; blocks];
+        fill(&mut lines.spare_capacity_mut()[..blocks * LINES], &mut scales, a, k);
         // SAFETY: there is room, and `fill` writes every line.
-        unsafe { lines.set_len(rows * along) };
-        Self { lines, along, scales }
+        unsafe { lines.set_len(blocks * LINES) };
+        Self { lines, scales }
     }
 
     /// Lines along k, whole blocks of the `rows` rows.
     pub(super) fn part(&self, lines: &Range<usize>, rows: usize) -> Integers<'_> {
-        let scales = &self.scales[lines.start / LINES * rows..lines.end / LINES * rows];
-        Integers { lines: &self.lines[lines.start.min(self.lines.len())..], along: self.along, scales }
+        let blocks = lines.start / LINES * rows..lines.end / LINES * rows;
+        Integers { lines: &self.lines[blocks.start * LINES..blocks.end * LINES], scales: &self.scales[blocks] }
     }
 }
 
 wide! {
     /// Writes all lines and scales of the rows of `a`, of k numbers each.
     fn fill(lines: &mut [MaybeUninit<Line>], scales: &mut [f32], a: &[f32], k: usize) -> () {
-        let blocks = k.div_ceil(SHARED);
-        if blocks == 0 {
+        if scales.is_empty() {
             return;
         }
         let rows = a.len() / k;
-        for (r, (row, lines)) in a.chunks_exact(k).zip(lines.chunks_exact_mut(blocks * LINES)).enumerate() {
-            for (block, (numbers, lines)) in row.chunks(SHARED).zip(lines.chunks_exact_mut(LINES)).enumerate() {
+        for (r, row) in a.chunks_exact(k).enumerate() {
+            for (block, numbers) in row.chunks(SHARED).enumerate() {
                 let (integers, scale) = match numbers.as_array() {
                     Some(numbers) => shared(numbers, OF_ROW),
                     None => {
@@ -79,10 +75,11 @@ wide! {
                         shared(&padded, OF_ROW)
                     }
                 };
-                for (line, integers) in lines.iter_mut().zip(integers.as_chunks().0) {
+                let at = block * rows + r;
+                for (line, integers) in lines[at * LINES..(at + 1) * LINES].iter_mut().zip(integers.as_chunks().0) {
                     line.write(Line(*integers));
                 }
-                scales[block * rows + r] = scale;
+                scales[at] = scale;
             }
         }
     }
@@ -131,8 +128,8 @@ pub(super) mod tests {
     /// The safe twin: rows [m, k] times integers and their scales `number(i, j)` [k, n].
     pub(in super::super) fn product(rows: &Rows, m: usize, n: usize, number: impl Fn(usize, usize) -> (i16, f32)) -> Vec<f32> {
         let element = |r: usize, j: usize| {
-            (0..rows.along / LINES).fold(0f32, |sum, block| {
-                let integer = |i: usize| i32::from(rows.lines[r * rows.along + i / LINE].0[i % LINE] as i16);
+            (0..rows.scales.len() / m).fold(0f32, |sum, block| {
+                let integer = |i: usize| i32::from(rows.lines[(block * m + r) * LINES + i / LINE % LINES].0[i % LINE] as i16);
                 let at = block * SHARED..(block + 1) * SHARED;
                 let found: i64 = at.clone().map(|i| i64::from(integer(i) * i32::from(number(i, j).0))).sum();
                 let found = i32::try_from(found).expect("sums of a block fit 32 bits");

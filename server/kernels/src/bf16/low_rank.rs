@@ -148,7 +148,7 @@ mod tests {
             });
             let (packed, low) = (Packed::arranged(Mat::rows(&b, n), k, n, Way::Portable), LowRank::new(k, n, &factors));
             let close = |got: f32, want: f64, what: &str| assert!((f64::from(got) - want).abs() < 1e-3, "{what}: {got}, not {want}");
-            for &way in Way::all().iter().filter(|way| !matches!(way, Way::Pairs | Way::Integers)) {
+            for &way in Way::all().iter().filter(|way| !way.shares_scales() && **way != Way::Pairs) {
                 let (y, u) = packed.adapted(m, &a, Some(&base), &low, way);
                 for row in 0..m {
                     let mut want: Vec<f64> = (0..n)
@@ -183,7 +183,7 @@ mod tests {
         let (a, b, down, up) = (fill(m * k), fill(k * n), fill(k * r), fill(r * 30));
         let factors = Factors { r, down: Mat::rows(&down, r), inputs: 0..k, up: Mat::rows(&up, 30), outputs: 38..68 };
         let (packed, low) = (Packed::arranged(Mat::rows(&b, n), k, n, Way::Portable), LowRank::new(k, n, &[factors]));
-        for &way in Way::all().iter().filter(|way| **way != Way::Integers) {
+        for &way in Way::all().iter().filter(|way| !way.shares_scales()) {
             let (y, u) = packed.adapted(m, &a, None, &low, way);
             for row in (0..m).step_by(53) {
                 let alone = packed.adapted(1, &a[row * k..(row + 1) * k], None, &low, way);

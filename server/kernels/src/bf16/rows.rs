@@ -25,6 +25,7 @@ enum Lines {
     Split(Vec<[Line; 2]>),
     Rounded(Vec<Line>),
     Exact(Vec<Wide>),
+    /// Blocks of two lines along k; in each row after row.
     Integers(integers::Rows),
 }
 
@@ -45,7 +46,7 @@ impl Strip {
             Way::Tiles => Lines::Split(packed(a, k, rows.len(), split_rows)),
             Way::Pairs => Lines::Rounded(packed(a, k, rows.len(), round_rows)),
             Way::Widened512 | Way::Portable => Lines::Exact(packed(a, k, rows.len(), copy_rows)),
-            Way::Integers => Lines::Integers(integers::Rows::new(a, k, rows.len())),
+            Way::Integers | Way::Integers512 => Lines::Integers(integers::Rows::new(a, k, rows.len())),
         };
         Self { rows, lines }
     }
