@@ -40,8 +40,8 @@ use crate::math::wide;
 
 /// Most rows of a tile in vector registers: 14 x 2 accumulators, two registers of B and one of A fill the 32 of AVX-512.
 const ROWS: usize = 14;
-/// Most rows of a tile in the 16 registers of AVX2: 4 x 2 accumulators for half of its columns, two of B, one of A, one of a product. More
-/// are no faster (it is the multiplications and additions that take the time), and the compiler puts some into memory.
+/// Most rows of a tile in the 16 registers of AVX2: 4 x 2 accumulators for half of its columns, two of B, one of A, one of a product. Of
+/// five the compiler puts some into memory: a seventh slower.
 const FEW_ROWS: usize = 4;
 /// Most rows of which both halves are computed at once there.
 const LOW_ROWS: usize = 2;

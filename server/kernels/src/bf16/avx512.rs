@@ -110,16 +110,15 @@ pub(super) unsafe fn widened<const M: usize>(t: &Tile, a: &[Wide], c: *mut f32, 
 /// Products of integers; a macro, because the tests make them of the same instructions in plain Rust, too, for CPUs that have none.
 macro_rules! integers {
     ($(#[$features:meta])?) => {
-        /// SAFETY: AVX512-VNNI; `t.b` holds a block of 64 x 32 numbers for each of `t.scales`, `a` as many blocks of M rows and their scales; M
-        /// rows of `t.cols` numbers at `c` are writable, as many of what is added to readable.
+        /// SAFETY: AVX512-VNNI; `t.b` holds a block of 64 x 32 numbers for each of `t.scales`, `a` as many blocks of M rows and their
+        /// scales; M rows of `t.cols` numbers at `c` are writable, as many of what is added to readable.
         $(#[$features])?
         pub(super) unsafe fn integers<const M: usize>(t: &Tile, a: Integers, c: *mut f32, row: usize) {
             let mut sums = [[_mm512_setzero_ps(); 2]; M];
             let mut found = [[_mm512_setzero_si512(); 2]; M];
             for (block, scales) in t.scales.iter().enumerate() {
                 if t.turn_of.0 == 0 {
-                    let line: *const Line = t.next_scales.wrapping_add(block).cast();
-                    ask(line, 2);
+                    ask(t.next_scales.wrapping_add(block).cast(), 2);
                 }
                 // SAFETY: the caller's promises; 32 scales of columns, M of rows a block.
                 unsafe {
