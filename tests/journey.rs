@@ -82,6 +82,18 @@ fn a_trained_adapter_is_shown_exported_and_measured() {
     assert_eq!(plain["accuracy"], shown["evaluations"][0]["summary"]["accuracy"]);
 }
 
+/// A step whose groups are all of one reward updates nothing: there is no pace to tell.
+#[test]
+fn a_step_that_learns_nothing_tells_no_tokens_per_second_of_its_update() {
+    let lab = Lab::new();
+    let set = ["--set", "num_generations=2", "--set", "problems_per_step=1", "--set", "reward=strict", "--set", "beta=0.0", "--steps", "6"];
+    let objects = lab.train(&[&["--json"], &set[..]].concat()).ok().objects();
+    let steps: Vec<&Value> = objects.iter().filter(|o| o["phase"] == "grpo").map(|o| &o["metrics"]).collect();
+    assert!(steps.iter().all(|m| m["tokens_per_second/rollout"].is_f64()));
+    assert!(steps.iter().all(|m| m["tokens_per_second/update"].is_f64() == m["time/forward"].is_f64()), "{steps:?}");
+    assert!(steps.iter().any(|m| m["time/forward"].is_null()), "every step had some spread: {steps:?}");
+}
+
 #[test]
 fn the_paper_recipe_prints_its_two_metrics() {
     let lab = Lab::new();

@@ -231,11 +231,15 @@ impl Trainer<'_> {
         times.insert("time/update", clock.elapsed().as_secs_f64());
         self.counters.step = step;
         self.spend(start);
-        let tokens: usize = groups.iter().flat_map(|g| &g.rollouts).map(|r| r.ids.len()).sum();
+        let rollouts = || groups.iter().flat_map(|g| &g.rollouts);
+        let tokens: usize = rollouts().map(|r| r.ids.len()).sum();
+        let learned: usize = rollouts().filter(|r| r.effective).map(|r| r.ids.len()).sum();
         self.counters.num_tokens += groups.iter().map(|g| (g.prompt_ids.len() * g.rollouts.len()) as u64).sum::<u64>() + tokens as u64;
         m.insert("num_tokens".into(), self.counters.num_tokens as f64);
-        for (key, phase) in [("tokens_per_second/rollout", "time/rollout"), ("tokens_per_second/update", "time/update")] {
-            if let Some(seconds) = times.get(phase).filter(|s| **s > 0.0) {
+        for (key, phase, tokens) in
+            [("tokens_per_second/rollout", "time/rollout", tokens), ("tokens_per_second/update", "time/update", learned)]
+        {
+            if let Some(seconds) = times.get(phase).filter(|s| tokens > 0 && **s > 0.0) {
                 m.insert(key.into(), tokens as f64 / seconds);
             }
         }
