@@ -1,7 +1,7 @@
 """Chats with tools: templates.py TRL_ROOT OUT.json   (needs transformers 5.23.0; TRL_ROOT: the unpacked wheel of trl 1.16.0)
 
 Strings as transformers renders our own messages and tools with the templates in the wheel (trl/chat_templates/), which are not copied here:
-tests/templates.rs takes them from the wheel, too. The day is given as 26 July 2024, which Whetstone fixes.
+tests/templates.rs takes them from the wheel, too. The day is given as 26 July 2024 and thinking is off, both of which Whetstone fixes.
 Writes {"tools", "chats", "cases": [{"template", "chat", "tools", "add_generation_prompt", "text"}]}; a case's "tools" says whether they were handed over.
 """
 import json, sys
@@ -41,7 +41,7 @@ def main():
             for tools in (TOOLS, None):
                 generate = chat != "system_user"
                 [text], _ = render_jinja_template([messages], tools=tools, chat_template=source, add_generation_prompt=generate,
-                                                  bos_token="<bos>", eos_token="<eos>", date_string="26 Jul 2024")
+                                                  bos_token="<bos>", eos_token="<eos>", date_string="26 Jul 2024", enable_thinking=False)
                 cases.append({"template": name, "chat": chat, "tools": tools is not None, "add_generation_prompt": generate, "text": text})
     with open(out, "w") as f:
         f.write('{"tools": ' + json.dumps(TOOLS) + ',\n"chats": ' + json.dumps(CHATS) + ',\n"cases": [\n' + ",\n".join(map(json.dumps, cases)) + "\n]}\n")

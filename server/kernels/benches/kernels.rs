@@ -159,7 +159,7 @@ fn swiglu_back(bencher: Bencher) {
 #[divan::bench]
 fn rope_forward(bencher: Bencher) {
     let t = spans().0;
-    let (x, table) = (random(&[t, (H + 2 * K) * D]), RopeTable::new(t, D, 1e4));
+    let (x, table) = (random(&[t, (H + 2 * K) * D]), RopeTable::new(t, D, 1e4, &[]));
     let positions: Vec<u32> = (0..t as u32).collect();
     bencher.bench(|| split_rope(&x, &positions, &table, H, K).unwrap());
 }
@@ -167,7 +167,7 @@ fn rope_forward(bencher: Bencher) {
 #[divan::bench]
 fn rope_back(bencher: Bencher) {
     let t = spans().0;
-    let (q, k, table) = (random(&[t, H, D]), random(&[t, K, D]), RopeTable::new(t, D, 1e4));
+    let (q, k, table) = (random(&[t, H, D]), random(&[t, K, D]), RopeTable::new(t, D, 1e4, &[]));
     let positions: Vec<u32> = (0..t as u32).collect();
     bencher.bench(|| join_rope_backward(&q, &k, &k, &positions, &table).unwrap());
 }

@@ -45,8 +45,9 @@ impl Frozen {
             return Self::new(&w.to_dtype(DType::BF16)?);
         }
         let (f, e) = w.dims2()?;
-        let numbers: Vec<f32> = w.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-        let w = Mat::rows(&numbers, e);
+        let w = w.to_dtype(DType::F32)?.contiguous()?;
+        let Some(numbers) = View::of(&w) else { candle_core::bail!("a weight of {f} x {e} is no matrix of f32 on the CPU") };
+        let w = Mat::rows(numbers.slice(), e);
         Ok(Self::Bf16 { forward: Arc::new(Packed::of_fine_rows(w.t(), e, f)), backward: Arc::new(Packed::new(w, f, e)) })
     }
 

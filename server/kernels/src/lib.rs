@@ -28,7 +28,7 @@ pub use awake::awake;
 pub use frozen::Frozen;
 pub use head::{HeadRow, MASS_TOKENS, RowStats, head, head_backward, logits, row_stats};
 pub use linear::{Lora, LoraPart, Onto, lora_linear, lora_linear_backward};
-pub use norm::{rms_norm, rms_norm_backward};
+pub use norm::{head_norm, head_norm_backward, rms_norm, rms_norm_backward};
 pub use rope::{RopeTable, join_rope_backward, split_rope};
 pub use swiglu::{swiglu, swiglu_backward};
 pub use view::put_rows;

@@ -16,10 +16,13 @@ pub struct RopeTable {
 }
 
 impl RopeTable {
-    /// Angles for `n` positions, head dim `d` (even) and base `theta`.
-    pub fn new(n: usize, d: usize, theta: f64) -> Self {
+    /// Angles for `n` positions, head dim `d` (even) and base `theta`; each of the D/2 frequencies is divided by its one of `divisors`,
+    /// by nothing where there are none.
+    pub fn new(n: usize, d: usize, theta: f64, divisors: &[f64]) -> Self {
         let half = d / 2;
-        let angle = |i: usize| (i / half) as f64 * theta.powf(-2.0 * (i % half) as f64 / d as f64);
+        let frequency = |i: usize| theta.powf(-2.0 * i as f64 / d as f64) / divisors.get(i).unwrap_or(&1.0);
+        let frequencies: Vec<f64> = (0..half).map(frequency).collect();
+        let angle = |i: usize| (i / half) as f64 * frequencies[i % half];
         // transformers computes the angle in f32; f64 here rounds once and agrees within its error
         let (mut cos, mut sin) = (Vec::with_capacity(n * half), Vec::with_capacity(n * half));
         for i in 0..n * half {
@@ -155,7 +158,7 @@ mod tests {
     #[test]
     fn rope_equals_its_slow_twin_and_backward_undoes_it() -> Result<()> {
         let (t, h, k, d) = (37, 4, 2, 6);
-        let table = RopeTable::new(100, d, 1e4);
+        let table = RopeTable::new(100, d, 1e4, &[1.0, 2.0, 8.0]);
         let positions: Vec<u32> = (0..t as u32).map(|i| i * 7 % 100).collect();
         let x = random(&[t, (h + 2 * k) * d], 1)?;
         let (q, key, v) = split_rope(&x, &positions, &table, h, k)?;

@@ -1,7 +1,8 @@
 //! Station *prompt*, first half: messages to text by the base's own chat template.
 //!
 //! In: the Jinja source that ships with a model, and messages. Out: the text that transformers'
-//! `apply_chat_template` gives, byte for byte. It does not tokenise and knows no tool format: tools are handed to the template as they come.
+//! `apply_chat_template(.., enable_thinking=False)` gives, byte for byte. It does not tokenise and knows no tool format: tools are handed to
+//! the template as they come.
 
 use std::sync::Arc;
 
@@ -95,6 +96,7 @@ impl ChatTemplate {
             add_generation_prompt => add_generation_prompt,
             tools => if tools.is_empty() { Value::from(()) } else { Value::from(Serde(tools)) },
             documents => (),
+            enable_thinking => false, // answers are short; Qwen3 would think first
             bos_token => self.bos.as_str(),
             eos_token => self.eos.as_str(),
         };

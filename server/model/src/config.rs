@@ -71,6 +71,8 @@ pub struct ModelConfig {
     pub rms_norm_eps: f64,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
+    /// What each of the D/2 rotary frequencies is divided by (Llama 3.1 and later); empty = nothing is.
+    pub rope_divisors: Vec<f64>,
     /// The output head is the embedding.
     pub tie_word_embeddings: bool,
     /// q, k and v have a bias (Qwen2).
@@ -110,9 +112,6 @@ impl ModelConfig {
         let raw: HfConfig = serde_json::from_str(config).map_err(bad_json)?;
         let unsupported = |what: String| Err(ModelError::unsupported(path, what));
         let rope = raw.rope_parameters.or(raw.rope_scaling).unwrap_or_default();
-        if let Some(kind) = rope.rope_type.or(rope.kind).filter(|k| k != "default") {
-            return unsupported(format!("rope scaling `{kind}`"));
-        }
         if raw.hidden_act.as_deref().is_some_and(|a| a != "silu") {
             return unsupported(format!("hidden_act `{}`", raw.hidden_act.unwrap_or_default()));
         }
@@ -137,6 +136,12 @@ impl ModelConfig {
             eos_token_ids.extend(generation.eos_token_id.map(OneOrMany::into_vec).unwrap_or_default());
         }
         let head_dim = raw.head_dim.unwrap_or_else(|| raw.hidden_size.checked_div(raw.num_attention_heads).unwrap_or(0));
+        let rope_theta = rope.rope_theta.or(raw.rope_theta).unwrap_or(10_000.0);
+        let rope_divisors = match rope.rope_type.as_deref().or(rope.kind.as_deref()) {
+            None | Some("default") => Vec::new(),
+            Some("llama3") => rope.llama3(head_dim, rope_theta).map_err(|reason| ModelError::config(path, reason))?,
+            Some(kind) => return unsupported(format!("rope scaling `{kind}`")),
+        };
         Self {
             hidden_size: raw.hidden_size,
             intermediate_size: raw.intermediate_size,
@@ -146,7 +151,8 @@ impl ModelConfig {
             head_dim,
             vocab_size: raw.vocab_size,
             rms_norm_eps: raw.rms_norm_eps,
-            rope_theta: rope.rope_theta.or(raw.rope_theta).unwrap_or(10_000.0),
+            rope_theta,
+            rope_divisors,
             tie_word_embeddings: raw.tie_word_embeddings,
             qkv_bias: family == Family::Qwen2,
             qk_norm: family == Family::Qwen3,
@@ -186,6 +192,13 @@ impl ModelConfig {
         }
         if !(self.rope_theta.is_finite() && self.rope_theta > 0.0) {
             return fail(format!("`rope_theta` is {}; expected above 0", self.rope_theta));
+        }
+        let (divisors, frequencies) = (self.rope_divisors.len(), self.head_dim / 2);
+        if divisors > 0 && divisors != frequencies {
+            return fail(format!("{divisors} divisors of {frequencies} rotary frequencies"));
+        }
+        if let Some(bad) = self.rope_divisors.iter().find(|d| !(d.is_finite() && **d > 0.0)) {
+            return fail(format!("a rotary frequency is divided by {bad}; expected above 0"));
         }
         self.eos_token_ids.sort_unstable();
         self.eos_token_ids.dedup();
@@ -230,6 +243,34 @@ struct HfRope {
     #[serde(rename = "type")]
     kind: Option<String>,
     rope_theta: Option<f64>,
+    factor: Option<f64>,
+    low_freq_factor: Option<f64>,
+    high_freq_factor: Option<f64>,
+    original_max_position_embeddings: Option<f64>,
+}
+
+impl HfRope {
+    /// `llama3`: frequencies whose waves are long beside the context that the base was first trained for are divided by `factor`, short
+    /// ones by nothing, those between by something between (transformers' `_compute_llama3_parameters`).
+    fn llama3(&self, head_dim: usize, theta: f64) -> std::result::Result<Vec<f64>, String> {
+        let need = |key: &str, value: Option<f64>| match value {
+            Some(x) if x.is_finite() && x > 0.0 => Ok(x),
+            Some(x) => Err(format!("rope scaling `llama3` with `{key}` {x}; expected above 0")),
+            None => Err(format!("rope scaling `llama3` without `{key}`")),
+        };
+        let factor = need("factor", self.factor)?;
+        let (low, high) = (need("low_freq_factor", self.low_freq_factor)?, need("high_freq_factor", self.high_freq_factor)?);
+        let context = need("original_max_position_embeddings", self.original_max_position_embeddings)?;
+        if low >= high {
+            return Err(format!("rope scaling `llama3` with `low_freq_factor` {low}, not below `high_freq_factor` {high}"));
+        }
+        let divisor = |i: usize| {
+            let wave = std::f64::consts::TAU * theta.powf(2.0 * i as f64 / head_dim as f64);
+            let kept = ((context / wave - low) / (high - low)).clamp(0.0, 1.0);
+            1.0 / ((1.0 - kept) / factor + kept)
+        };
+        Ok((0..head_dim / 2).map(divisor).collect())
+    }
 }
 
 #[derive(Deserialize)]

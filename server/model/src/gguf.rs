@@ -1,6 +1,6 @@
 //! Reads a base from one GGUF file: metadata, vocabulary, template and dequantised weights.
 //!
-//! In: a path. Out: [`Base`] in Hugging Face's layout. Quantised weights are dequantised once, at
+//! In: a path. Out: [`Base`] in Hugging Face's layout. Weights are dequantised to f32 once, at
 //! load; nothing is computed on blocks of 4 or 8 bits.
 
 use std::fs::File;
@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use candle_core::quantized::gguf_file::{Content, Value};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 
 use crate::chat::ChatTemplate;
 use crate::config::{Family, ModelConfig};
@@ -21,11 +21,11 @@ use crate::weights::{self, Base, Source, Weights};
 pub(crate) const SMOLLM2_Q4_1_SHA256: &str = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
 
 /// Loads a GGUF file.
-pub(crate) fn load(path: &Path, dtype: DType) -> Result<Base> {
+pub(crate) fn load(path: &Path) -> Result<Base> {
     let mut gguf = Gguf::open(path)?;
     let config = gguf.config()?;
     let (tokenizer, chat_template) = (gguf.tokenizer()?, gguf.chat_template()?);
-    let weights = gguf.weights(&config, dtype)?;
+    let weights = gguf.weights(&config)?;
     let sha256 = weights::sha256_file(path)?;
     let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let source = path.parent().and_then(Source::read).filter(|source| source.sha256 == sha256);
@@ -61,17 +61,14 @@ impl Gguf {
         Ok(Self { path: path.to_path_buf(), file, content, family })
     }
 
-    fn config(&self) -> Result<ModelConfig> {
+    fn config(&mut self) -> Result<ModelConfig> {
+        let rope_divisors = self.rope_divisors()?;
         let arch = self.family.model_type();
         let key = |name: &str| format!("{arch}.{name}");
         let size = |name: &str| self.uint(&key(name));
         let need = |name: &str| size(name)?.ok_or_else(|| self.missing(&key(name)));
         if let Some(kind) = self.string(&key("rope.scaling.type")).filter(|kind| kind != "none") {
             return Err(ModelError::unsupported(&self.path, format!("rope scaling `{kind}`")));
-        }
-        if self.content.tensor_infos.contains_key("rope_freqs.weight") {
-            let what = "rope scaling `llama3` (tensor `rope_freqs.weight`)";
-            return Err(ModelError::unsupported(&self.path, what));
         }
         let hidden_size = need("embedding_length")?;
         let num_heads = need("attention.head_count")?;
@@ -107,6 +104,7 @@ impl Gguf {
                 .float(&key("attention.layer_norm_rms_epsilon"))?
                 .ok_or_else(|| self.missing(&key("attention.layer_norm_rms_epsilon")))?,
             rope_theta: self.float(&key("rope.freq_base"))?.unwrap_or(10_000.0),
+            rope_divisors,
             tie_word_embeddings: !self.content.tensor_infos.contains_key("output.weight"),
             qkv_bias: self.family == Family::Qwen2,
             qk_norm: self.family == Family::Qwen3,
@@ -117,7 +115,19 @@ impl Gguf {
         .checked(&self.path)
     }
 
-    fn weights(&mut self, config: &ModelConfig, dtype: DType) -> Result<Weights> {
+    /// Llama 3's scaling, which llama.cpp's converter stores as what frequencies are divided by.
+    fn rope_divisors(&mut self) -> Result<Vec<f64>> {
+        let Self { path, file, content, .. } = self;
+        let Some(info) = content.tensor_infos.get(ROPE_FREQS) else { return Ok(Vec::new()) };
+        let fail = |reason: String| ModelError::tensor(path, ROPE_FREQS, reason);
+        if info.shape.rank() != 1 || info.shape.elem_count() > 1 << 16 {
+            return Err(fail(format!("shape {:?}, expected one number a frequency", info.shape.dims())));
+        }
+        let read = content.tensor(file, ROPE_FREQS, &Device::Cpu).and_then(|numbers| numbers.dequantize(&Device::Cpu)?.to_vec1::<f32>());
+        Ok(read.map_err(|e| fail(e.to_string()))?.into_iter().map(f64::from).collect())
+    }
+
+    fn weights(&mut self, config: &ModelConfig) -> Result<Weights> {
         let Self { path, file, content, family } = self;
         Weights::collect(config, &mut |hf_name, shape| {
             let name = gguf_name(hf_name);
@@ -141,7 +151,7 @@ impl Gguf {
             } else {
                 tensor
             };
-            Ok(tensor.to_dtype(dtype)?.contiguous()?)
+            Ok(tensor.contiguous()?)
         })
     }
 
@@ -240,6 +250,7 @@ fn unpermute(weight: &Tensor, heads: usize) -> Result<Tensor> {
 }
 
 const EMBED: &str = "token_embd.weight";
+const ROPE_FREQS: &str = "rope_freqs.weight";
 
 /// The GGUF name of a tensor that Hugging Face calls `hf_name`.
 fn gguf_name(hf_name: &str) -> String {

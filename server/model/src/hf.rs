@@ -1,6 +1,6 @@
 //! Reads a base from a Hugging Face folder: config.json, safetensors, tokenizer, chat template.
 //!
-//! In: a folder. Out: [`Base`]. One shard is in memory at a time, beside the converted weights.
+//! In: a folder. Out: [`Base`]. One shard is in memory at a time, beside the weights, which stay as narrow as they are.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -17,14 +17,14 @@ use crate::tokenizer::Tokenizer;
 use crate::weights::{self, Base, Source, Weights};
 
 /// Loads a Hugging Face folder.
-pub(crate) fn load(folder: &Path, dtype: DType) -> Result<Base> {
+pub(crate) fn load(folder: &Path) -> Result<Base> {
     let config_path = folder.join("config.json");
     let config_text = read_text(&config_path)?;
     let generation = read_optional(&folder.join("generation_config.json"))?;
     let config = ModelConfig::from_hf(&config_path, &config_text, generation.as_deref())?;
     let tokenizer = Tokenizer::from_file(&folder.join("tokenizer.json"))?;
     let chat_template = chat_template(folder)?;
-    let (weights, sha256) = read_weights(folder, &config, dtype)?;
+    let (weights, sha256) = read_weights(folder, &config)?;
     let folder_name = || {
         let full = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
         full.file_name().unwrap_or_default().to_string_lossy().into_owned()
@@ -82,7 +82,7 @@ fn chat_template(folder: &Path) -> Result<ChatTemplate> {
     ChatTemplate::new(&source, &text(config.bos_token), &text(config.eos_token))
 }
 
-fn read_weights(folder: &Path, config: &ModelConfig, dtype: DType) -> Result<(Weights, String)> {
+fn read_weights(folder: &Path, config: &ModelConfig) -> Result<(Weights, String)> {
     let index_path = folder.join("model.safetensors.index.json");
     let (shards, described_by) = match read_optional(&index_path)? {
         Some(text) => {
@@ -115,7 +115,7 @@ fn read_weights(folder: &Path, config: &ModelConfig, dtype: DType) -> Result<(We
             }
             let tensor = views
                 .load(&name, &Device::Cpu)
-                .and_then(|tensor| tensor.to_dtype(dtype))
+                .and_then(|tensor| if view.dtype() == F64 { tensor.to_dtype(DType::F32) } else { Ok(tensor) })
                 .map_err(|e| ModelError::tensor(&path, &name, e))?;
             tensors.insert(name, tensor);
         }

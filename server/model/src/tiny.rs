@@ -49,6 +49,7 @@ pub fn tiny_config() -> ModelConfig {
         vocab_size: SPECIAL_TOKENS.len() + 256,
         rms_norm_eps: 1e-5,
         rope_theta: 10_000.0,
+        rope_divisors: Vec::new(),
         tie_word_embeddings: true,
         qkv_bias: false,
         qk_norm: false,
@@ -122,9 +123,12 @@ pub fn write_tiny(folder: &Path, seed: u64) -> Result<()> {
     write_base(&tiny_base(seed)?, folder)
 }
 
-/// Writes a base (f32 weights) as a Hugging Face folder.
+/// Writes a base (f32 weights, no scaled rotary frequencies) as a Hugging Face folder.
 pub fn write_base(base: &Base, folder: &Path) -> Result<()> {
     let Base { config, .. } = base;
+    if !config.rope_divisors.is_empty() {
+        return Err(ModelError::config(folder, "scaled rotary frequencies are not written"));
+    }
     std::fs::create_dir_all(folder).map_err(ModelError::io("create the folder", folder))?;
     let config_json = serde_json::json!({
         "_name_or_path": base.hf_name,

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 use whetstone_kernels::{
-    Frozen, Lora, LoraPart, Onto, RopeTable, Span, attention, attention_backward, awake, join_rope_backward, lora_linear,
-    lora_linear_backward, put_rows, rms_norm, rms_norm_backward, split_rope, swiglu, swiglu_backward,
+    Frozen, Lora, LoraPart, Onto, RopeTable, Span, attention, attention_backward, awake, head_norm, head_norm_backward, join_rope_backward,
+    lora_linear, lora_linear_backward, put_rows, rms_norm, rms_norm_backward, split_rope, swiglu, swiglu_backward,
 };
 
 use crate::adapter::Adapter;
@@ -17,14 +17,15 @@ use crate::cache::{Cache, Move};
 use crate::config::ModelConfig;
 use crate::error::{ModelError, Result};
 use crate::packed::Packed;
-use crate::weights::Weights;
+use crate::weights::{LayerWeights, Weights};
 
-/// Frozen weights of one block; linears that read the same input are one.
+/// Frozen weights of one block; linears that read the same input are one. All but linears are of the model's dtype.
 struct Block {
     input_norm: Tensor,
     qkv: Frozen, // [(H + 2K) D, E]
     qkv_bias: Option<Tensor>,
-    o: Frozen, // [E, H D]
+    qk_norm: Option<(Tensor, Tensor)>, // [D] each
+    o: Frozen,                         // [E, H D]
     post_norm: Tensor,
     gate_up: Frozen, // [2F, E]
     down: Frozen,    // [E, F]
@@ -45,6 +46,7 @@ pub struct Adapted(Vec<Parts>);
 /// What the backward of one block wants of its forward.
 struct Saved {
     x: Tensor,
+    qkv: Option<Tensor>, // before the norm of its heads, where there is one
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -106,7 +108,8 @@ struct BlockGradients {
 pub struct Transformer {
     /// Shapes and flags.
     pub config: ModelConfig,
-    embed: Tensor, // [V, E]
+    embed: Tensor, // [V, E], as narrow as it was
+    dtype: DType,
     blocks: Vec<Block>,
     norm: Tensor,
     head: Frozen, // [V, E]
@@ -115,44 +118,44 @@ pub struct Transformer {
 }
 
 impl Transformer {
-    /// Arranges `weights`, on their device; `longest` bounds the position ids (prompt and completion together).
-    /// With `bf16` the frozen weights are rounded to 16 bits a number ([`Frozen::bf16`]), on the CPU packed; embedding and norms stay as they are.
-    pub fn new(config: &ModelConfig, weights: &Weights, longest: usize, bf16: bool) -> Result<Self> {
-        if config.qk_norm {
-            return Err(ModelError::Generation(
-                "models with normalised queries and keys (Qwen3) cannot be run yet; use a Llama or Qwen2 model".into(),
-            ));
-        }
-        let head = weights.lm_head.as_ref().unwrap_or(&weights.embed);
+    /// Arranges `weights`, on their device, for numbers of f32, or of f64 where the embedding is; `longest` bounds the position ids (prompt
+    /// and completion together). Each weight is let go when it is arranged, so that the model is never there twice.
+    /// With `bf16` the frozen weights are rounded to 16 bits a number ([`Frozen::bf16`]), on the CPU packed; embedding and norms are not.
+    pub fn new(config: &ModelConfig, weights: Weights, longest: usize, bf16: bool) -> Result<Self> {
+        let Weights { embed, layers, norm, lm_head } = weights;
+        let dtype = if embed.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
+        let own = |w: Tensor| w.to_dtype(dtype);
+        let stacked = |parts: Vec<Tensor>| Tensor::cat(&parts.into_iter().map(own).collect::<candle_core::Result<Vec<_>>>()?, 0);
         let frozen = |w: &Tensor| if bf16 { Frozen::bf16(w) } else { Frozen::new(w) };
-        let blocks = weights
-            .layers
-            .iter()
-            .map(|l| {
-                let qkv_bias = match (&l.q_bias, &l.k_bias, &l.v_bias) {
-                    (Some(q), Some(k), Some(v)) => Some(Tensor::cat(&[q, k, v], 0)?),
-                    _ => None,
-                };
-                Ok(Block {
-                    input_norm: l.input_norm.clone(),
-                    qkv: frozen(&Tensor::cat(&[&l.q, &l.k, &l.v], 0)?)?,
-                    qkv_bias,
-                    o: frozen(&l.o)?,
-                    post_norm: l.post_norm.clone(),
-                    gate_up: frozen(&Tensor::cat(&[&l.gate, &l.up], 0)?)?,
-                    down: frozen(&l.down)?,
-                })
+        let head = own(lm_head.unwrap_or_else(|| embed.clone()))?;
+        // a GPU's bf16 products are rounded as well, which is too coarse for logits
+        let head = if head.device().is_cpu() { frozen(&head)? } else { Frozen::new(&head)? };
+        let arranged = |l: LayerWeights| {
+            let qkv_bias = match (l.q_bias, l.k_bias, l.v_bias) {
+                (Some(q), Some(k), Some(v)) => Some(stacked(vec![q, k, v])?),
+                _ => None,
+            };
+            Ok(Block {
+                input_norm: own(l.input_norm)?,
+                qkv: frozen(&stacked(vec![l.q, l.k, l.v])?)?,
+                qkv_bias,
+                qk_norm: l.q_norm.zip(l.k_norm).map(|(q, k)| candle_core::Result::Ok((own(q)?, own(k)?))).transpose()?,
+                o: frozen(&own(l.o)?)?,
+                post_norm: own(l.post_norm)?,
+                gate_up: frozen(&stacked(vec![l.gate, l.up])?)?,
+                down: frozen(&own(l.down)?)?,
             })
-            .collect::<Result<Vec<_>>>()?;
+        };
+        let positions = longest.min(config.max_position_embeddings).max(1);
         Ok(Self {
             config: config.clone(),
-            embed: weights.embed.clone(),
-            blocks,
-            norm: weights.norm.clone(),
-            // a GPU's bf16 products are rounded as well, which is too coarse for logits
-            head: if weights.embed.device().is_cpu() { frozen(head)? } else { Frozen::new(head)? },
-            rope: RopeTable::new(longest.min(config.max_position_embeddings).max(1), config.head_dim, config.rope_theta),
+            dtype,
+            blocks: layers.into_iter().map(arranged).collect::<Result<_>>()?,
+            norm: own(norm)?,
+            head,
+            rope: RopeTable::new(positions, config.head_dim, config.rope_theta, &config.rope_divisors),
             most_kept: usize::MAX,
+            embed,
         })
     }
 
@@ -173,12 +176,13 @@ impl Transformer {
     pub fn kept_bytes(config: &ModelConfig, rank: usize) -> usize {
         let c = config;
         let kept = 2 * c.hidden_size + 2 * c.q_rows() + 2 * c.kv_rows() + c.num_heads + 2 * c.intermediate_size + 7 * rank;
-        4 * c.num_layers * kept
+        let before_norm = if c.qk_norm { c.q_rows() + 2 * c.kv_rows() } else { 0 };
+        4 * c.num_layers * (kept + before_norm)
     }
 
     /// Numbers are of this type.
     pub fn dtype(&self) -> DType {
-        self.embed.dtype()
+        self.dtype
     }
 
     /// Numbers are on this device.
@@ -246,7 +250,7 @@ impl Transformer {
         if let Some(bad) = ids.iter().find(|&&id| id as usize >= self.config.vocab_size) {
             return Err(ModelError::Generation(format!("token id {bad} is beyond the vocabulary of {}", self.config.vocab_size)));
         }
-        Ok(self.embed.index_select(&Tensor::new(ids, self.device())?, 0)?)
+        Ok(self.embed.index_select(&Tensor::new(ids, self.device())?, 0)?.to_dtype(self.dtype)?)
     }
 
     /// Arranges an adapter; none = adapter off.
@@ -279,7 +283,12 @@ impl Transformer {
         let (c, eps) = (&self.config, self.config.rms_norm_eps);
         let t = x.dim(0)?;
         let normed = rms_norm(x, &w.input_norm, eps)?;
-        let (qkv, u_qkv) = lora_linear(&normed, &w.qkv, w.qkv_bias.as_ref().map_or(Onto::Zero, Onto::Bias), &parts.qkv)?;
+        let (mut qkv, u_qkv) = lora_linear(&normed, &w.qkv, w.qkv_bias.as_ref().map_or(Onto::Zero, Onto::Bias), &parts.qkv)?;
+        let mut before_norm = None;
+        if let Some((q, k)) = &w.qk_norm {
+            let heads = head_norm(&qkv, q, k, c.num_heads, c.num_kv_heads, eps)?;
+            before_norm = Some(std::mem::replace(&mut qkv, heads));
+        }
         let (q, mut k, mut v) = split_rope(&qkv, positions, &self.rope, c.num_heads, c.num_kv_heads)?;
         match context {
             Context::Alone => {}
@@ -294,7 +303,7 @@ impl Transformer {
         let (middle, u_o) = lora_linear(&o.reshape((t, c.q_rows()))?, &w.o, Onto::Residual(x), &parts.o)?;
         let (gate_up, u_gate_up) = lora_linear(&rms_norm(&middle, &w.post_norm, eps)?, &w.gate_up, Onto::Zero, &parts.gate_up)?;
         let (y, u_down) = lora_linear(&swiglu(&gate_up)?, &w.down, Onto::Residual(&middle), &parts.down)?;
-        Ok((y, Saved { x: x.clone(), q, k, v, o, lse, middle, gate_up, us: [u_qkv, u_o, u_gate_up, u_down] }))
+        Ok((y, Saved { x: x.clone(), qkv: before_norm, q, k, v, o, lse, middle, gate_up, us: [u_qkv, u_o, u_gate_up, u_down] }))
     }
 
     /// Gradients of the adapter given the gradient at `pass.hidden`, and those at the keys and values of `above`, the pass that this
@@ -344,7 +353,7 @@ impl Transformer {
         below: Option<&(Tensor, Tensor)>,
         want_dx: bool,
     ) -> Result<BlockGradients> {
-        let eps = self.config.rms_norm_eps;
+        let (c, eps) = (&self.config, self.config.rms_norm_eps);
         let needed = || ModelError::Generation("a needed input gradient was not computed".into());
         let t = dy.dim(0)?;
         let (da, down) = lora_linear_backward(dy, &swiglu(&s.gate_up)?, &w.down, &parts.down, &s.us[3], true)?;
@@ -352,7 +361,7 @@ impl Transformer {
         let normed = rms_norm(&s.middle, &w.post_norm, eps)?;
         let (dn, gate_up) = lora_linear_backward(&d_gate_up, &normed, &w.gate_up, &parts.gate_up, &s.us[2], true)?;
         let d_middle = rms_norm_backward(&dn.ok_or_else(needed)?, &s.middle, &w.post_norm, eps, dy)?;
-        let flat = s.o.reshape((t, self.config.q_rows()))?;
+        let flat = s.o.reshape((t, c.q_rows()))?;
         let (d_o, o) = lora_linear_backward(&d_middle, &flat, &w.o, &parts.o, &s.us[1], true)?;
         let d_o = d_o.ok_or_else(needed)?.reshape(s.o.dims())?;
         let (dq, mut dk, mut dv) = attention_backward(&d_o, &s.q, &s.k, &s.v, &s.o, &s.lse, spans)?;
@@ -364,7 +373,10 @@ impl Transformer {
         if let Some((k, v)) = below {
             (dk, dv) = ((dk + k)?, (dv + v)?);
         }
-        let d_qkv = join_rope_backward(&dq, &dk, &dv, positions, &self.rope)?;
+        let mut d_qkv = join_rope_backward(&dq, &dk, &dv, positions, &self.rope)?;
+        if let (Some(qkv), Some((q, k))) = (&s.qkv, &w.qk_norm) {
+            d_qkv = head_norm_backward(&d_qkv, qkv, q, k, c.num_heads, c.num_kv_heads, eps)?;
+        }
         let normed = rms_norm(&s.x, &w.input_norm, eps)?;
         let (dn, qkv) = lora_linear_backward(&d_qkv, &normed, &w.qkv, &parts.qkv, &s.us[0], want_dx)?;
         let dx = dn.map(|dn| rms_norm_backward(&dn, &s.x, &w.input_norm, eps, &d_middle)).transpose()?;
@@ -382,7 +394,7 @@ mod tests {
     #[test]
     fn a_pass_counts_what_the_one_above_it_keeps() -> Result<()> {
         let base = tiny_base(0)?;
-        let model = Transformer::new(&base.config, &base.weights, 16, false)?.keeping(5);
+        let model = Transformer::new(&base.config, base.weights, 16, false)?.keeping(5);
         let (mut words, mut more) = (Packed::default(), Packed { above: 3, ..Packed::default() });
         words.push(None, &[1, 2, 3]);
         more.push(None, &[4, 5]);

@@ -47,7 +47,7 @@ pub struct LayerWeights {
     pub down: Tensor,
 }
 
-/// All frozen weights of a base, contiguous, of one dtype, on one device: the CPU as they are loaded.
+/// All frozen weights of a base, contiguous, on one device: as they are loaded on the CPU, each as narrow as its file has it (bf16, f16), else f32.
 #[derive(Debug, Clone)]
 pub struct Weights {
     /// Token embedding, `[V, E]`.
@@ -120,11 +120,20 @@ impl Weights {
         named
     }
 
-    /// The same weights in another dtype (f64 for gradient checks) or elsewhere.
-    pub fn to(&self, config: &ModelConfig, dtype: DType, device: &Device) -> Result<Self> {
+    /// The same weights in one other dtype, such as f64 for gradient checks.
+    pub fn to_dtype(&self, config: &ModelConfig, dtype: DType) -> Result<Self> {
+        self.each(config, |tensor| tensor.to_dtype(dtype))
+    }
+
+    /// The same weights elsewhere.
+    pub fn to_device(&self, config: &ModelConfig, device: &Device) -> Result<Self> {
+        self.each(config, |tensor| tensor.to_device(device))
+    }
+
+    fn each(&self, config: &ModelConfig, change: impl Fn(&Tensor) -> candle_core::Result<Tensor>) -> Result<Self> {
         let named: std::collections::HashMap<_, _> = self.named().into_iter().collect();
         Self::collect(config, &mut |name, _| match named.get(name) {
-            Some(tensor) => Ok(tensor.to_dtype(dtype)?.contiguous()?.to_device(device)?),
+            Some(tensor) => Ok(change(tensor)?),
             None => Err(ModelError::tensor(Path::new("weights in memory"), name, "missing")),
         })
     }
@@ -169,20 +178,15 @@ pub struct Base {
 }
 
 impl Base {
-    /// Loads a GGUF file, a Hugging Face folder, or a folder that holds one GGUF file, as f32.
+    /// Loads a GGUF file, a Hugging Face folder, or a folder that holds one GGUF file.
     pub fn load(path: &Path) -> Result<Self> {
-        Self::load_as(path, DType::F32)
-    }
-
-    /// [`Base::load`] with the weights converted to `dtype`.
-    pub fn load_as(path: &Path, dtype: DType) -> Result<Self> {
         let meta = std::fs::metadata(path).map_err(ModelError::io("open the model", path))?;
         let base = if meta.is_file() {
-            crate::gguf::load(path, dtype)
+            crate::gguf::load(path)
         } else if path.join("config.json").is_file() {
-            crate::hf::load(path, dtype)
+            crate::hf::load(path)
         } else {
-            crate::gguf::load(&only_gguf(path)?, dtype)
+            crate::gguf::load(&only_gguf(path)?)
         }?;
         base.checked(path)
     }

@@ -55,9 +55,8 @@ impl Policy {
         let longest = config.max_completion_length.max(config.tools.max_tokens);
         let positions = config.max_prompt_tokens.saturating_add(longest).min(base.config.max_position_embeddings);
         let rounds = resolve_compute(config.compute) == Compute::Bf16;
-        let weights = base.take_weights();
-        let weights = weights.to(&base.config, weights.embed.dtype(), &worker::device()?)?;
-        let model = Transformer::new(&base.config, &weights, positions, rounds)?.keeping(most_kept(&base.config, config));
+        let weights = base.take_weights().to_device(&base.config, &worker::device()?)?;
+        let model = Transformer::new(&base.config, weights, positions, rounds)?.keeping(most_kept(&base.config, config));
         let eos = base.config.eos_token_ids.clone();
         let native = base.chat_template.lists_tools() && format::speaks(config.format, base.chat_template.source());
         let tool_turns = native && base.chat_template.shows_tool_turns();

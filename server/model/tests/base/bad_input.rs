@@ -120,7 +120,7 @@ fn gguf_metadata_that_we_do_not_run_are_named() {
 fn config_json_that_we_do_not_run_is_named() {
     let cases = [
         ("architectures", serde_json::json!(["MambaForCausalLM"]), "architecture `MambaForCausalLM`"),
-        ("rope_scaling", serde_json::json!({"rope_type": "llama3", "factor": 8.0}), "rope scaling `llama3`"),
+        ("rope_scaling", serde_json::json!({"rope_type": "llama3", "factor": 8.0}), "rope scaling `llama3` without `low_freq_factor`"),
         ("rope_scaling", serde_json::json!({"type": "linear", "factor": 2.0}), "rope scaling `linear`"),
         ("hidden_act", serde_json::json!("gelu"), "hidden_act `gelu`"),
         ("attention_bias", serde_json::json!(true), "attention_bias"),

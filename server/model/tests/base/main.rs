@@ -15,6 +15,7 @@ use std::path::Path;
 
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::{Device, Tensor};
 use whetstone_model::tiny::SPECIAL_TOKENS;
 use whetstone_model::weights::Base;
 
@@ -81,6 +82,11 @@ fn write_gguf(base: &Base, path: &Path, change: impl FnOnce(&mut HashMap<String,
             .replace("model.embed_tokens", "token_embd")
             .replace("model.norm", "output_norm");
         tensors.push((name, QTensor::quantize(&tensor, GgmlDType::F32).unwrap()));
+    }
+    if !c.rope_divisors.is_empty() {
+        let divisors: Vec<f32> = c.rope_divisors.iter().map(|d| *d as f32).collect();
+        let tensor = Tensor::new(divisors, &Device::Cpu).unwrap();
+        tensors.push(("rope_freqs.weight".to_owned(), QTensor::quantize(&tensor, GgmlDType::F32).unwrap()));
     }
     let metadata: Vec<_> = metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
     let tensors: Vec<_> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();

@@ -1,9 +1,11 @@
 //! The tiny base of tests, and that every way to store a base gives the same base back.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use whetstone_domain::{Message, Role};
 use whetstone_model::config::Family;
+use whetstone_model::packed::Packed;
 use whetstone_model::tiny::{tiny_base, tiny_base_with, tiny_config, write_base, write_tiny};
+use whetstone_model::transformer::Transformer;
 use whetstone_model::weights::{Base, Weights};
 
 use crate::oracle::Oracle;
@@ -89,7 +91,7 @@ fn other_families_and_dtypes_survive_a_folder() {
         let loaded = Base::load(folder.path()).unwrap();
         assert_eq!(base.config, loaded.config);
         assert_same_weights(&base.weights, &loaded.weights);
-        let wide = base.weights.to(&base.config, DType::F64, &Device::Cpu).unwrap();
+        let wide = base.weights.to_dtype(&base.config, DType::F64).unwrap();
         assert!(wide.named().iter().all(|(_, tensor)| tensor.dtype() == DType::F64));
     }
 }
@@ -114,9 +116,66 @@ fn shards_and_half_precision_are_read() {
     let index = serde_json::json!({ "weight_map": map }).to_string();
     std::fs::write(folder.path().join("model.safetensors.index.json"), index).unwrap();
     let loaded = Base::load(folder.path()).unwrap();
-    for ((name, a), (_, b)) in base.weights.named().into_iter().zip(loaded.weights.named()) {
-        assert_eq!(b.dtype(), DType::F32);
-        let close = values(a).iter().zip(values(b)).all(|(a, b)| (a - b).abs() <= 0.01 * a.abs());
+    for (i, ((name, a), (_, b))) in base.weights.named().into_iter().zip(loaded.weights.named()).enumerate() {
+        assert_eq!(b.dtype(), [DType::BF16, DType::F16][i % 2], "as narrow as they are");
+        let b = b.to_dtype(DType::F32).unwrap();
+        let close = values(a).iter().zip(values(&b)).all(|(a, b)| (a - b).abs() <= 0.01 * a.abs());
         assert!(close, "{name}");
+    }
+    // what is mixed in the file is one in the model
+    let widened = loaded.weights.to_dtype(&loaded.config, DType::F32).unwrap();
+    let mut packed = Packed::default();
+    packed.push(None, &[1, 50, 51, 52]);
+    for bf16 in [false, true] {
+        let hidden = |weights: &Weights| {
+            let model = Transformer::new(&loaded.config, weights.clone(), 16, bf16).unwrap();
+            assert_eq!(model.dtype(), DType::F32);
+            values(&model.hidden(None, &packed).unwrap())
+        };
+        assert_eq!(hidden(&loaded.weights), hidden(&widened));
+    }
+}
+
+#[test]
+fn scaled_rotary_frequencies_are_read_from_either_file() {
+    let scaled = |divisors: &[f32]| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tiny.gguf");
+        let mut base = tiny_base(0).unwrap();
+        base.config.rope_divisors = divisors.iter().copied().map(f64::from).collect();
+        write_gguf(&base, &path, |_| {});
+        Base::load(&path).map(|base| base.config.rope_divisors)
+    };
+    let divisors = [1.0, 1.0, 1.0, 2.5, 8.0, 8.0, 8.0, 8.0];
+    assert_eq!(scaled(&divisors).unwrap(), divisors.map(f64::from));
+    for (bad, why) in [(&[1.0; 7][..], "7 divisors of 8 rotary frequencies"), (&[0.0; 8], "divided by 0"), (&[f32::NAN; 8], "NaN")] {
+        let error = scaled(bad).unwrap_err().to_string();
+        assert!(error.contains(why) && error.contains("tiny.gguf"), "{error}");
+    }
+    // transformers 5.23, `_compute_llama3_parameters`, of head width 16 and base 10,000
+    let folder = tempfile::tempdir().unwrap();
+    write_tiny(folder.path(), 0).unwrap();
+    let path = folder.path().join("config.json");
+    let plain: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let load = |key: &str, value: serde_json::Value| {
+        let mut scaling = serde_json::json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 64});
+        scaling[key] = value;
+        let mut config = plain.clone();
+        config["rope_scaling"] = scaling;
+        std::fs::write(&path, config.to_string()).unwrap();
+        Base::load(folder.path()).map(|base| base.config.rope_divisors)
+    };
+    let got = load("factor", serde_json::json!(8.0)).unwrap();
+    let want = [1.0, 1.293_975_95, 7.667_385, 8.0, 8.0, 8.0, 8.0, 8.0];
+    assert!(got.len() == 8 && got.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-5 * b), "{got:?}");
+    for (key, value, why) in [
+        ("factor", serde_json::json!(null), "`llama3` without `factor`"),
+        ("factor", serde_json::json!(-8.0), "`factor` -8"),
+        ("low_freq_factor", serde_json::json!(4.0), "`low_freq_factor` 4, not below `high_freq_factor` 4"),
+        ("original_max_position_embeddings", serde_json::json!(0), "`original_max_position_embeddings` 0"),
+    ] {
+        let error = load(key, value).unwrap_err().to_string();
+        assert!(error.contains(why) && error.contains("config.json"), "{error}");
     }
 }

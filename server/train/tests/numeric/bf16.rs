@@ -13,8 +13,8 @@ use crate::sampling::{differences, prompts, sample};
 fn bf16_moves_logprobs_and_gradients_no_further_than_promised() {
     let base = whetstone_model::testing::smollm2().unwrap();
     let adapter = Adapter::random(&base.config, 16, 32.0, 1, DType::F32, 0.02).unwrap();
-    let exact = Transformer::new(&base.config, &base.weights, 512, false).unwrap();
-    let rounded = Transformer::new(&base.config, &base.weights, 512, true).unwrap();
+    let exact = Transformer::new(&base.config, base.weights.clone(), 512, false).unwrap();
+    let rounded = Transformer::new(&base.config, base.weights.clone(), 512, true).unwrap();
     let prompts = prompts(&base, &["What time is it?", "Add 17 and 25, please, and tell me whether the sum is prime."]);
     let eos = &base.config.eos_token_ids;
 

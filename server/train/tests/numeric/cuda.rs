@@ -16,8 +16,8 @@ fn cuda_gives_the_logprobs_and_gradients_of_the_cpu() {
     let adapter = Adapter::random(&base.config, 4, 8.0, 1, DType::F32, 0.2).unwrap();
     let mut moved = adapter.clone();
     moved.tensors_mut().for_each(|t| *t = t.to_device(&device).unwrap());
-    let cpu = Transformer::new(&base.config, &base.weights, 400, false).unwrap();
-    let weights = base.weights.to(&base.config, DType::F32, &device).unwrap();
+    let cpu = Transformer::new(&base.config, base.weights.clone(), 400, false).unwrap();
+    let weights = base.weights.to_device(&base.config, &device).unwrap();
     let prompts = prompts(&base, &["What time is it?", "Add 17 and 25, please."]);
     let completions = sample(&cpu, &adapter, &prompts, 4, 24, &[]);
     let branches: Vec<Branch> = prompts
@@ -30,7 +30,7 @@ fn cuda_gives_the_logprobs_and_gradients_of_the_cpu() {
     let want = logprobs(&cpu, Some(&adapter), &batch, 1.0).unwrap();
     let want_gradients = gradients(&cpu, &adapter, &branches, 1.0, false, 100, rows).unwrap().tensors;
     for (bf16, nat, least) in [(false, 1e-4, 0.999_999), (true, 0.02, 0.999)] {
-        let gpu = Transformer::new(&base.config, &weights, 400, bf16).unwrap();
+        let gpu = Transformer::new(&base.config, weights.clone(), 400, bf16).unwrap();
         let found = logprobs(&gpu, Some(&moved), &batch, 1.0).unwrap();
         let mean = want.iter().zip(&found).map(|(a, b)| f64::from((a.logprob - b.logprob).abs())).sum::<f64>() / want.len() as f64;
         assert!(mean <= nat, "bf16 {bf16}: mean |logprob difference| {mean:e}");

@@ -196,7 +196,7 @@ fn close(got: f64, want: f64, tolerance: f64, what: &str) {
 fn ten_golden_steps_equal_pytorch() {
     let file: StepFile = read("lora_step.json");
     let (config, weights) = golden_tiny();
-    let model = Transformer::new(&config, &weights, 128, false).unwrap();
+    let model = Transformer::new(&config, weights, 128, false).unwrap();
     let mut adapter = Adapter::new(&config, file.r, file.alpha, 0, DType::F32, &Device::Cpu).unwrap();
     let stored = candle_core::safetensors::load(fixture("golden_tiny_adapter.safetensors"), &Device::Cpu).unwrap();
     let names: Vec<String> = adapter.named().into_iter().map(|(n, _)| n).collect();

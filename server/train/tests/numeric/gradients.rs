@@ -60,9 +60,9 @@ fn max_difference(a: &[f32], b: &Tensor) -> f64 {
 fn shared_prefix_gradients_equal_padded_autograd_and_reach_every_tensor() {
     let base = tiny_base(3).unwrap();
     let adapter = Adapter::random(&base.config, 3, 6.0, 11, DType::F32, 0.2).unwrap();
-    let weights64 = base.weights.to(&base.config, DType::F64, &Device::Cpu).unwrap();
+    let weights64 = base.weights.to_dtype(&base.config, DType::F64).unwrap();
     let twin = Twin::new(&base.config, &weights64, &adapter).unwrap();
-    let model = Transformer::new(&base.config, &base.weights, 64, false).unwrap();
+    let model = Transformer::new(&base.config, base.weights.clone(), 64, false).unwrap();
     for shared in [0, 5] {
         let words = Words::draw(shared as u64, 250, shared);
         let branches = words.branches();
@@ -85,8 +85,8 @@ fn shared_prefix_gradients_equal_padded_autograd_and_reach_every_tensor() {
 #[test]
 fn gradients_equal_finite_differences_in_f64() {
     let base = tiny_base(5).unwrap();
-    let weights = base.weights.to(&base.config, DType::F64, &Device::Cpu).unwrap();
-    let model = Transformer::new(&base.config, &weights, 64, false).unwrap();
+    let weights = base.weights.to_dtype(&base.config, DType::F64).unwrap();
+    let model = Transformer::new(&base.config, weights.clone(), 64, false).unwrap();
     let adapter = Adapter::random(&base.config, 2, 4.0, 7, DType::F64, 0.3).unwrap();
     let words = Words::draw(9, 250, 4);
     let branches = words.branches();
@@ -134,7 +134,7 @@ fn gradients_equal_finite_differences_in_f64() {
 #[test]
 fn a_batch_split_into_micro_batches_has_the_same_gradients() {
     let base = tiny_base(3).unwrap();
-    let model = Transformer::new(&base.config, &base.weights, 64, false).unwrap();
+    let model = Transformer::new(&base.config, base.weights.clone(), 64, false).unwrap();
     let adapter = Adapter::random(&base.config, 3, 6.0, 11, DType::F32, 0.2).unwrap();
     let words = Words::draw(2, 250, 5);
     let branches = words.branches();
@@ -161,7 +161,7 @@ fn a_batch_split_into_micro_batches_has_the_same_gradients() {
 #[test]
 fn forced_tokens_never_receive_gradient() {
     let base = tiny_base(3).unwrap();
-    let model = Transformer::new(&base.config, &base.weights, 64, false).unwrap();
+    let model = Transformer::new(&base.config, base.weights.clone(), 64, false).unwrap();
     let adapter = Adapter::random(&base.config, 3, 6.0, 11, DType::F32, 0.2).unwrap();
     let words = Words::draw(2, 250, 5);
     let mut seen = 0;

@@ -50,7 +50,7 @@ pub fn prompts(base: &Base, texts: &[&str]) -> Vec<Vec<u32>> {
 #[test]
 fn decode_logprobs_equal_update_logprobs_on_smollm2() {
     let base = whetstone_model::testing::smollm2().unwrap();
-    let model = Transformer::new(&base.config, &base.weights, 512, false).unwrap();
+    let model = Transformer::new(&base.config, base.weights.clone(), 512, false).unwrap();
     let adapter = Adapter::random(&base.config, 16, 32.0, 1, DType::F32, 0.02).unwrap();
     let prompts =
         prompts(&base, &["What time is it?", "Add 17 and 25, please, and tell me whether the sum is prime.", "List three colours."]);
@@ -62,7 +62,7 @@ fn decode_logprobs_equal_update_logprobs_on_smollm2() {
 #[test]
 fn a_row_is_sampled_the_same_whatever_shares_its_batch() {
     let base = tiny_base(1).unwrap();
-    let model = Transformer::new(&base.config, &base.weights, 400, false).unwrap();
+    let model = Transformer::new(&base.config, base.weights.clone(), 400, false).unwrap();
     let adapter = Adapter::random(&base.config, 2, 4.0, 1, DType::F32, 0.2).unwrap();
     let all = prompts(&base, &["a", "some longer request", "b"]);
     let together = sample(&model, &adapter, &all, 2, 12, &[]);
@@ -76,7 +76,7 @@ fn a_row_is_sampled_the_same_whatever_shares_its_batch() {
 #[test]
 fn forced_tokens_are_read_by_the_model_and_masked() {
     let base = tiny_base(1).unwrap();
-    let model = Transformer::new(&base.config, &base.weights, 400, false).unwrap();
+    let model = Transformer::new(&base.config, base.weights.clone(), 400, false).unwrap();
     let adapter = Adapter::random(&base.config, 2, 4.0, 1, DType::F32, 0.2).unwrap();
     let p = prompts(&base, &["a"]);
     let mut d = Decoder::new(&model, Some(&adapter), &[&p[0]], 2, 12, Sampling::Temperature(0.8), &[]).unwrap();

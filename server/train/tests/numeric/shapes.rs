@@ -1,7 +1,7 @@
-//! Whatever the shapes are: heads and key heads, shared words or none, one-token prompts, ragged completions down to one token, masks,
+//! Whatever the shapes and the family are: biases, norms of heads, scaled frequencies or none; heads and key heads, shared words or none, one-token prompts, ragged completions down to one token, masks,
 //! one micro-batch or a branch in each.
 
-use candle_core::{DType, Device};
+use candle_core::DType;
 use proptest::prelude::*;
 use whetstone_model::adapter::Adapter;
 use whetstone_model::config::ModelConfig;
@@ -30,7 +30,8 @@ fn ids(lengths: std::ops::Range<usize>) -> impl Strategy<Value = Vec<u32>> {
 }
 
 fn case() -> impl Strategy<Value = Case> {
-    let model = (1..4usize, 1..4usize, 1..5usize, 1..6usize, 1..40usize, 1..3usize, any::<bool>());
+    let sizes = (1..4usize, 1..4usize, 1..5usize, 1..6usize, 1..40usize, 1..3usize);
+    let model = (sizes, [any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()]);
     let words = (ids(0..5), 1..4usize, 1..5usize).prop_flat_map(|(root, groups, g)| {
         let prompt = ids(1..7).prop_map(move |own| [root.clone(), own].concat());
         let completion = ids(1..8).prop_flat_map(|ids| (prop::collection::vec(0..2u8, ids.len()), Just(ids)));
@@ -38,7 +39,8 @@ fn case() -> impl Strategy<Value = Case> {
         (prop::collection::vec(prompt, groups), prop::collection::vec(group, groups))
     });
     let settings = (1..5usize, 0.5..1.5f64, prop_oneof![Just(1), Just(20), Just(1000)]);
-    (model, settings, words).prop_map(|((kv, rep, half, e, f, layers, tied), (rank, temperature, micro_batch), (prompts, completions))| {
+    (model, settings, words).prop_map(|((sizes, flags), (rank, temperature, micro_batch), (prompts, completions))| {
+        let ((kv, rep, half, e, f, layers), [tied, qkv_bias, qk_norm, scaled]) = (sizes, flags);
         let config = ModelConfig {
             hidden_size: 4 * e,
             intermediate_size: f,
@@ -47,6 +49,9 @@ fn case() -> impl Strategy<Value = Case> {
             num_kv_heads: kv,
             head_dim: 2 * half,
             tie_word_embeddings: tied,
+            qkv_bias,
+            qk_norm,
+            rope_divisors: if scaled { (0..half).map(|i| 1.0 + 1.5 * i as f64).collect() } else { Vec::new() },
             ..tiny_config()
         };
         Case { config, rank, temperature, micro_batch, prompts, completions }
@@ -61,9 +66,9 @@ fn coefficient(completion: usize, token: usize) -> f64 {
 fn gradients_are_right(case: &Case) -> Result<(), TestCaseError> {
     let base = tiny_base_with(case.config.clone(), 3).unwrap();
     let adapter = Adapter::random(&base.config, case.rank, 6.0, 11, DType::F32, 0.2).unwrap();
-    let weights = base.weights.to(&base.config, DType::F64, &Device::Cpu).unwrap();
+    let weights = base.weights.to_dtype(&base.config, DType::F64).unwrap();
     let twin = Twin::new(&base.config, &weights, &adapter).unwrap();
-    let model = Transformer::new(&base.config, &base.weights, 64, false).unwrap();
+    let model = Transformer::new(&base.config, base.weights.clone(), 64, false).unwrap();
     let branches: Vec<Branch> = case
         .prompts
         .iter()
@@ -77,9 +82,9 @@ fn gradients_are_right(case: &Case) -> Result<(), TestCaseError> {
     };
     let got = found(&model, &adapter);
     prop_assert_eq!(&got, &found(&model, &adapter));
-    let recomputing = Transformer::new(&base.config, &base.weights, 64, false).unwrap().keeping(0);
+    let recomputing = Transformer::new(&base.config, base.weights.clone(), 64, false).unwrap().keeping(0);
     prop_assert_eq!(&got, &found(&recomputing, &adapter), "blocks that are read again give the same bits");
-    let rounding = Transformer::new(&base.config, &base.weights, 64, true).unwrap();
+    let rounding = Transformer::new(&base.config, base.weights.clone(), 64, true).unwrap();
     let rounded = found(&rounding, &adapter);
     prop_assert!(rounded.iter().flatten().all(|g| g.is_finite()));
     prop_assert_eq!(&rounded, &found(&rounding, &adapter), "in bf16 too");
@@ -90,7 +95,7 @@ fn gradients_are_right(case: &Case) -> Result<(), TestCaseError> {
     let store = twin.objective(&branches, case.temperature, coefficient).unwrap().backward().unwrap();
     // composed operations in f64, but for the angles, which are f32; some random models amplify a rounding a thousandfold
     let same = Adapter::random(&base.config, case.rank, 6.0, 11, DType::F64, 0.2).unwrap();
-    let exact = found(&Transformer::new(&base.config, &weights, 64, false).unwrap(), &same);
+    let exact = found(&Transformer::new(&base.config, weights.clone(), 64, false).unwrap(), &same);
     let vars = twin.vars.iter().flatten().flat_map(|(a, b)| [a, b]);
     for ((((name, _), got), exact), var) in adapter.named().iter().zip(&got).zip(&exact).zip(vars) {
         // a group of one-token completions gives queries of one prompt word only: no gradient where no other word is seen
@@ -120,7 +125,7 @@ proptest! {
     fn what_is_sampled_has_the_logprobs_that_the_update_finds(case in case()) {
         let base = tiny_base_with(case.config.clone(), 3).unwrap();
         let adapter = Adapter::random(&base.config, case.rank, 6.0, 11, DType::F32, 0.2).unwrap();
-        let model = Transformer::new(&base.config, &base.weights, 64, false).unwrap();
+        let model = Transformer::new(&base.config, base.weights.clone(), 64, false).unwrap();
         let rows = case.completions[0].len();
         let longest = case.completions.iter().flatten().map(|(ids, _)| ids.len()).max().unwrap();
         let sampled = sample(&model, &adapter, &case.prompts, rows, longest, &[]);
@@ -128,7 +133,7 @@ proptest! {
         let (mean, max) = differences(&model, &adapter, &case.prompts, rows, &sampled);
         prop_assert!(mean < 1e-4 && max < 1e-3, "mean {:e}, max {:e}", mean, max);
         prop_assert_eq!(sample(&model, &adapter, &case.prompts, rows, longest, &[]), sampled);
-        let rounding = Transformer::new(&base.config, &base.weights, 64, true).unwrap();
+        let rounding = Transformer::new(&base.config, base.weights.clone(), 64, true).unwrap();
         let rounded = || sample(&rounding, &adapter, &case.prompts, rows, longest, &[]);
         prop_assert_eq!(rounded(), rounded(), "in bf16 too");
     }

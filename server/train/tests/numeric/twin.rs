@@ -33,11 +33,26 @@ impl<'a> Twin<'a> {
         x.matmul(&w.t()?)? + (x.matmul(&a.t()?)?.matmul(&b.t()?)? * self.scale)?
     }
 
+    /// A projection of q, k or v as heads, with its bias and its norm where the family has them. [T, heads, D]
+    fn heads(&self, x: &Tensor, w: &Tensor, bias: Option<&Tensor>, norm: Option<&Tensor>, var: &(Var, Var)) -> Result<Tensor> {
+        let mut y = self.linear(x, w, var)?;
+        if let Some(bias) = bias {
+            y = y.broadcast_add(bias)?;
+        }
+        let (t, d) = (x.dim(0)?, self.config.head_dim);
+        let y = y.reshape((t, w.dim(0)? / d, d))?;
+        norm.map_or(Ok(y.clone()), |norm| self.norm(&y, norm))
+    }
+
+    fn frequency(&self, i: usize) -> f64 {
+        let c = self.config;
+        c.rope_theta.powf(-2.0 * i as f64 / c.head_dim as f64) / c.rope_divisors.get(i).unwrap_or(&1.0)
+    }
+
     fn rope(&self, x: &Tensor) -> Result<Tensor> {
         let (t, _, d) = x.dims3()?;
         let half = d / 2;
-        let angle: Vec<f64> =
-            (0..t * half).map(|i| (i / half) as f64 * self.config.rope_theta.powf(-2.0 * (i % half) as f64 / d as f64)).collect();
+        let angle: Vec<f64> = (0..t * half).map(|i| (i / half) as f64 * self.frequency(i % half)).collect();
         let angle = Tensor::from_vec(angle, (t, 1, half), &Device::Cpu)?;
         let (cos, sin) = (angle.cos()?, angle.sin()?);
         let (x0, x1) = (x.narrow(2, 0, half)?, x.narrow(2, half, half)?);
@@ -55,9 +70,10 @@ impl<'a> Twin<'a> {
         let mask = Tensor::from_vec(mask, (1, t, t), &Device::Cpu)?;
         for (l, v) in w.layers.iter().zip(&self.vars) {
             let n = self.norm(&x, &l.input_norm)?;
-            let q = self.rope(&self.linear(&n, &l.q, &v[0])?.reshape((t, h, d))?)?.transpose(0, 1)?.contiguous()?;
-            let k = self.rope(&self.linear(&n, &l.k, &v[1])?.reshape((t, kv, d))?)?;
-            let value = self.linear(&n, &l.v, &v[2])?.reshape((t, kv, d))?;
+            let q = self.heads(&n, &l.q, l.q_bias.as_ref(), l.q_norm.as_ref(), &v[0])?;
+            let q = self.rope(&q)?.transpose(0, 1)?.contiguous()?;
+            let k = self.rope(&self.heads(&n, &l.k, l.k_bias.as_ref(), l.k_norm.as_ref(), &v[1])?)?;
+            let value = self.heads(&n, &l.v, l.v_bias.as_ref(), None, &v[2])?;
             let repeat =
                 |x: Tensor| -> Result<Tensor> { x.transpose(0, 1)?.unsqueeze(1)?.broadcast_as((kv, h / kv, t, d))?.reshape((h, t, d)) };
             let scores = (q.matmul(&repeat(k)?.transpose(1, 2)?.contiguous()?)? / (d as f64).sqrt())?.broadcast_add(&mask)?;
