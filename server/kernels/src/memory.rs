@@ -4,9 +4,20 @@
 /// mimalloc's `mi_option_purge_delay`.
 const PURGE_DELAY: i32 = 15;
 
-/// Keeps freed memory in the process instead of handing it back to the system after milliseconds: every step needs it again,
-/// and pages that come anew are cleared first, which takes a tenth of a step. Without effect where another allocator serves.
+/// From now on hands freed memory back to the system at once: while a model is loaded, what comes next has another size. Without effect
+/// where another allocator serves, like [`keep`].
+pub fn hand_back() {
+    set_purge_delay(0);
+}
+
+/// From now on keeps freed memory in the process: every step needs it again, and pages that come anew are cleared first, which takes a
+/// tenth of a step.
 pub fn keep() {
+    set_purge_delay(-1);
+}
+
+/// In milliseconds; -1 = never.
+fn set_purge_delay(delay: std::ffi::c_long) {
     // SAFETY: sets an integer option of an allocator that needs no initialisation; it may be set at any time.
-    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, -1) };
+    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, delay) };
 }

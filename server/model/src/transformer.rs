@@ -127,9 +127,11 @@ impl Transformer {
         let own = |w: Tensor| w.to_dtype(dtype);
         let stacked = |parts: Vec<Tensor>| Tensor::cat(&parts.into_iter().map(own).collect::<candle_core::Result<Vec<_>>>()?, 0);
         let frozen = |w: &Tensor| if bf16 { Frozen::bf16(w) } else { Frozen::new(w) };
-        let head = own(lm_head.unwrap_or_else(|| embed.clone()))?;
-        // a GPU's bf16 products are rounded as well, which is too coarse for logits
-        let head = if head.device().is_cpu() { frozen(&head)? } else { Frozen::new(&head)? };
+        let head = {
+            let w = own(lm_head.unwrap_or_else(|| embed.clone()))?;
+            // a GPU's bf16 products are rounded as well, which is too coarse for logits
+            if w.device().is_cpu() { frozen(&w)? } else { Frozen::new(&w)? }
+        };
         let arranged = |l: LayerWeights| {
             let qkv_bias = match (l.q_bias, l.k_bias, l.v_bias) {
                 (Some(q), Some(k), Some(v)) => Some(stacked(vec![q, k, v])?),
@@ -178,6 +180,14 @@ impl Transformer {
         let kept = 2 * c.hidden_size + 2 * c.q_rows() + 2 * c.kv_rows() + c.num_heads + 2 * c.intermediate_size + 7 * rank;
         let before_norm = if c.qk_norm { c.q_rows() + 2 * c.kv_rows() } else { 0 };
         4 * c.num_layers * (kept + before_norm)
+    }
+
+    /// Bytes that the linears take on the CPU, the head included: both orders of each, in 2 bytes a number or in 4.
+    pub fn frozen_bytes(config: &ModelConfig, bf16: bool) -> u64 {
+        let c = config;
+        let block = c.hidden_size * (2 * c.q_rows() + 2 * c.kv_rows() + 3 * c.intermediate_size);
+        let numbers = c.num_layers as u64 * block as u64 + c.vocab_size as u64 * c.hidden_size as u64;
+        2 * numbers * if bf16 { 2 } else { 4 }
     }
 
     /// Numbers are of this type.

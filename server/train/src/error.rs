@@ -49,6 +49,21 @@ pub enum TrainError {
         /// Positions of the model.
         limit: usize,
     },
+    /// The frozen weights alone are more than the machine's memory.
+    #[error(
+        "{model}: its weights take {:.1} GB in {compute}, and this machine, or the container, has {:.1} GB of memory; take a smaller base{}",
+        *needed as f64 / 1e9, *total as f64 / 1e9, if *compute == "f32" { ", or compute = \"bf16\", which takes half" } else { "" }
+    )]
+    Memory {
+        /// The base.
+        model: String,
+        /// What the weights are held in.
+        compute: &'static str,
+        /// Bytes of the weights as they are arranged.
+        needed: u64,
+        /// Bytes that there are.
+        total: u64,
+    },
     /// A checkpoint could not be written or read.
     #[error("checkpoint {}: {reason}", path.display())]
     Checkpoint {

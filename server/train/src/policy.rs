@@ -9,6 +9,7 @@ use whetstone_model::weights::Base;
 use whetstone_tooluse::format::{self, Style};
 
 use crate::error::{Result, TrainError};
+use crate::metrics;
 use crate::worker::{self, resolve_compute};
 
 /// The frozen base and the words around it.
@@ -44,6 +45,15 @@ fn most_kept(model: &ModelConfig, config: &RunConfig) -> usize {
     }
 }
 
+/// Refuses a base that this machine cannot hold, before it is tried. Where memory is not known, as 0, nothing is refused.
+fn check_memory(base: &Base, rounds: bool, total: u64) -> Result<()> {
+    let needed = Transformer::frozen_bytes(&base.config, rounds);
+    if total > 0 && needed > total {
+        return Err(TrainError::Memory { model: base.name.clone(), compute: if rounds { "bf16" } else { "f32" }, needed, total });
+    }
+    Ok(())
+}
+
 impl Policy {
     /// Arranges `base` for prompts and completions of the config's lengths.
     pub fn new(mut base: Base, config: &RunConfig) -> Result<Self> {
@@ -55,8 +65,13 @@ impl Policy {
         let longest = config.max_completion_length.max(config.tools.max_tokens);
         let positions = config.max_prompt_tokens.saturating_add(longest).min(base.config.max_position_embeddings);
         let rounds = resolve_compute(config.compute) == Compute::Bf16;
-        let weights = base.take_weights().to_device(&base.config, &worker::device()?)?;
+        let device = worker::device()?;
+        if device.is_cpu() {
+            check_memory(&base, rounds, metrics::total_bytes())?;
+        }
+        let weights = base.take_weights().to_device(&base.config, &device)?;
         let model = Transformer::new(&base.config, weights, positions, rounds)?.keeping(most_kept(&base.config, config));
+        whetstone_kernels::memory::keep();
         let eos = base.config.eos_token_ids.clone();
         let native = base.chat_template.lists_tools() && format::speaks(config.format, base.chat_template.source());
         let tool_turns = native && base.chat_template.shows_tool_turns();
@@ -126,5 +141,18 @@ mod tests {
         config.memory_budget = 3.5;
         worker::resolve(&mut config);
         assert!((config.memory_budget - 3.5).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_base_that_the_machine_cannot_hold_is_refused_with_numbers() {
+        let base = tiny_base(0).expect("a base");
+        // by hand: 2 blocks of 64 x (2 x 64 + 2 x 32 + 3 x 128) numbers, a head of 259 x 64, both orders
+        let numbers = 2 * 64 * 576 + 259 * 64;
+        assert_eq!(Transformer::frozen_bytes(&base.config, true), 4 * numbers);
+        assert!(check_memory(&base, true, 4 * numbers).is_ok() && check_memory(&base, false, 0).is_ok());
+        let refused = |rounds, total| check_memory(&base, rounds, total).expect_err("too little").to_string();
+        let (narrow, wide) = (refused(true, 4 * numbers - 1), refused(false, 4 * numbers));
+        assert!(narrow.contains("tiny-0: its weights take 0.0 GB in bf16") && narrow.ends_with("take a smaller base"), "{narrow}");
+        assert!(wide.contains("in f32") && wide.contains("bf16"), "{wide}");
     }
 }

@@ -66,7 +66,7 @@ pub fn resolve_compute(compute: Compute) -> Compute {
 /// Runs `work` on `threads` compute threads of its own.
 pub fn with_threads<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> Result<R> {
     let threads = resolve_threads(threads);
-    whetstone_kernels::memory::keep();
+    whetstone_kernels::memory::hand_back();
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .stack_size(STACK_BYTES)
