@@ -1,7 +1,7 @@
 //! Matrix product against a frozen matrix that is held in 16 bits a number and packed once.
 //!
 //! In: rows of f32. Out: rows of f32, sums in f32. On CPUs with AMX a tile of up to 32 rows and 32 columns stays in four tile registers,
-//! with AVX-512 one of up to 14 rows in vector registers, with AVX2 one of 4. Tile registers and AVX512-BF16 multiply pairs of bf16.
+//! with AVX-512 one of up to 14 rows in vector registers, with AVX2 one of 4 or, with AVX-VNNI, 5. Tile registers and AVX512-BF16 multiply pairs of bf16.
 //! AVX512-VNNI and AVX2 multiply twice as many integers at once as floats: there 64 numbers along k are integers that share a scale
 //! (`integers`), which loses less than bf16 does. Intel's AVX-512 without VNNI widens the matrix from bf16 in registers and multiplies in
 //! f32, and where there is no AVX2 a portable loop, the safe twin, does the same. Intel's vector units multiply pairs of bf16 more slowly
@@ -43,6 +43,9 @@ const ROWS: usize = 14;
 /// Most rows of a tile in the 16 registers of AVX2: 4 x 2 accumulators for half of its columns, two of B, one of A, one of a product. Of
 /// five the compiler puts some into memory: a seventh slower.
 const FEW_ROWS: usize = 4;
+/// The same with AVX-VNNI, where a product takes no register: 5 x 2 sums are as many as keep two of its multiplications a cycle, of five
+/// cycles each, at work. Of six the compiler puts some into memory.
+const VNNI_ROWS: usize = 5;
 /// Most rows of which both halves are computed at once there.
 const LOW_ROWS: usize = 2;
 /// Most rows of a tile in tile registers: two above each other.
@@ -86,6 +89,8 @@ enum Way {
     Integers512,
     /// Widened to f32 in registers (AVX-512).
     Widened512,
+    /// As integers that share scales, multiplied and added in one instruction (AVX2, FMA and AVX-VNNI).
+    IntegersVnni,
     /// As integers that share scales (AVX2 and FMA).
     Integers,
     /// Without intrinsics.
@@ -97,9 +102,9 @@ impl Way {
     fn all() -> &'static [Self] {
         static WAYS: LazyLock<Vec<Way>> = LazyLock::new(|| {
             let mut ways = if made_by_intel() {
-                vec![Way::Tiles, Way::Integers512, Way::Widened512, Way::Integers, Way::Pairs, Way::Portable]
+                vec![Way::Tiles, Way::Integers512, Way::Widened512, Way::IntegersVnni, Way::Integers, Way::Pairs, Way::Portable]
             } else {
-                vec![Way::Tiles, Way::Pairs, Way::Integers512, Way::Integers, Way::Widened512, Way::Portable]
+                vec![Way::Tiles, Way::Pairs, Way::Integers512, Way::IntegersVnni, Way::Integers, Way::Widened512, Way::Portable]
             };
             ways.retain(|way| way.is_usable());
             ways
@@ -116,6 +121,7 @@ impl Way {
                 Self::Pairs => Self::Widened512.is_usable() && std::arch::is_x86_feature_detected!("avx512bf16"),
                 Self::Widened512 => std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512bw"),
                 Self::Integers512 => Self::Widened512.is_usable() && std::arch::is_x86_feature_detected!("avx512vnni"),
+                Self::IntegersVnni => Self::Integers.is_usable() && std::arch::is_x86_feature_detected!("avxvnni"),
                 Self::Integers => std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma"),
                 Self::Portable => true,
             }
@@ -141,6 +147,7 @@ impl Way {
         match self {
             Self::Tiles => TILE_ROWS,
             Self::Pairs | Self::Integers512 | Self::Widened512 | Self::Portable => ROWS,
+            Self::IntegersVnni => VNNI_ROWS,
             Self::Integers => FEW_ROWS,
         }
     }
@@ -154,7 +161,12 @@ impl Way {
 
     /// Are numbers integers that share scales?
     fn shares_scales(self) -> bool {
-        matches!(self, Self::Integers512 | Self::Integers)
+        matches!(self, Self::Integers512 | Self::IntegersVnni | Self::Integers)
+    }
+
+    /// Are tiles computed in halves of their columns?
+    fn is_halved(self) -> bool {
+        matches!(self, Self::IntegersVnni | Self::Integers)
     }
 
     /// Lines along k that cannot be parted.
@@ -418,7 +430,7 @@ impl Packed {
                         // for half of it each, a line for every two that they read; a single one asks for what it needs itself soon;
                         // with AVX2, whose strips are short, each half of each asks for its share of the next panel
                         let (fetch, ahead) = match (strips.len(), i) {
-                            _ if way == Way::Integers && strip.rows.len() > LOW_ROWS => (0, along * COLS),
+                            _ if way.is_halved() && strip.rows.len() > LOW_ROWS => (0, along * COLS),
                             (1, _) => (2, AHEAD * COLS),
                             (_, 0 | 1) => (1, (along + i * run.len() / 2) * COLS),
                             _ => (0, 0),
@@ -656,14 +668,15 @@ impl Tile<'_> {
                     assert_eq!(a.len() * COLS, self.b.len() * self.rows);
                     return rows!(avx512::widened(a): 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
                 }
-                (Part::Integers(a), Way::Integers512 | Way::Integers) => {
+                (Part::Integers(a), Way::Integers512 | Way::IntegersVnni | Way::Integers) => {
                     let blocks = self.scales.len();
                     assert!(self.b.len() == blocks * LINES * COLS && a.scales.len() == blocks * self.rows);
                     assert_eq!(a.lines.len(), a.scales.len() * LINES);
-                    if way == Way::Integers512 {
-                        return rows!(avx512::integers(a): 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
-                    }
-                    return rows!(avx2::integers(a): 1 2 3 4);
+                    return match way {
+                        Way::Integers512 => rows!(avx512::integers(a): 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+                        Way::IntegersVnni => rows!(avx2::integers_vnni(a): 1 2 3 4 5),
+                        _ => rows!(avx2::integers(a): 1 2 3 4),
+                    };
                 }
                 _ => {}
             }
@@ -722,7 +735,7 @@ mod tests {
     fn rounded_rows(a: &[f32], k: usize, way: Way) -> Vec<f32> {
         match way {
             Way::Pairs => a.iter().map(|x| widen(round(*x))).collect(),
-            Way::Integers512 | Way::Integers => a.chunks(k).flat_map(integers::tests::rounded_row).collect(),
+            Way::Integers512 | Way::IntegersVnni | Way::Integers => a.chunks(k).flat_map(integers::tests::rounded_row).collect(),
             Way::Tiles | Way::Widened512 | Way::Portable => a.to_vec(),
         }
     }
@@ -737,6 +750,40 @@ mod tests {
     fn packed_at(b: &Packed, i: usize, j: usize) -> (u16, Option<f32>) {
         let ((line, at), panel) = (place(i, j % COLS), j / COLS * b.along());
         (b.lines[panel * COLS + line].0[at], b.scales.get((panel + i / LINE) / LINES).map(|scales| scales.0[j % COLS]))
+    }
+
+    /// Hands tiles of each of these heights, of whole blocks along k and up to 32 columns, to `compute`, (tile, rows of A, where the sums
+    /// go, how far rows lie apart there), and holds what it makes of them to the safe twin, number for number.
+    pub(super) fn each_tile(
+        heights: std::ops::RangeInclusive<usize>,
+        way: Way,
+        compute: impl Fn(&Tile, integers::Integers, *mut f32, usize),
+    ) {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(5);
+        for (m, k, n) in heights.flat_map(|m| [(m, 64, 32), (m, 200, 32), (m, 640, 1 + 2 * m)]) {
+            let mut fill = |len: usize| (0..len).map(|_| rng.random_range(-1.0..1.0f32)).collect::<Vec<_>>();
+            let (a, b) = (fill(m * k), fill(k * n));
+            let (packed, rows) = (Packed::arranged(Mat::rows(&b, n), k, n, way), integers::Rows::new(&a, k, m));
+            let (run, mut got) = (packed.used[0].clone(), vec![0f32; m * n]);
+            let (b, scales) = (packed.part(0, &run), packed.scales(0, &run));
+            let (ahead, next_scales) = (b.as_ptr(), scales.as_ptr());
+            let t = Tile {
+                b,
+                scales,
+                next_scales,
+                rows: m,
+                cols: n,
+                base: None,
+                alpha: 1.0,
+                ahead,
+                fetch: 2,
+                turn_of: (0, 1),
+                resumes: false,
+                last: true,
+            };
+            compute(&t, rows.part(&run, m), got.as_mut_ptr(), n);
+            assert_eq!(got, integers::tests::product(&rows, m, n, |i, j| integer(&packed, i, j)), "{m}x{n}x{k}");
+        }
     }
 
     /// B [k, n] as it was packed.
@@ -766,8 +813,8 @@ mod tests {
                 for (base, alpha) in [(None, 1.0), (Some(&start[..]), 0.5), (Some(&start[..n]), 1.0)] {
                     let got = packed.product_by(m, &a, base, alpha, way);
                     assert_eq!(got, from_t.product_by(m, &a, base, alpha, way), "{way:?}");
-                    if way == Way::Integers512 {
-                        assert_eq!(got, packed.product_by(m, &a, base, alpha, Way::Integers), "VNNI and AVX2");
+                    if way.shares_scales() {
+                        assert_eq!(got, packed.product_by(m, &a, base, alpha, Way::Integers), "{way:?} and AVX2");
                     }
                     for (i, got) in got.into_iter().enumerate() {
                         let dot: f64 = (0..k).map(|x| f64::from(rows[i / n * k + x]) * f64::from(columns[x * n + i % n])).sum();

@@ -229,12 +229,8 @@ mod tests {
 mod written_out {
     use std::array::from_fn;
 
-    use rand::{Rng, SeedableRng};
-
-    use super::super::integers::{self, Rows};
-    use super::super::{Packed, Way, tests::integer};
+    use super::super::{Way, tests::each_tile};
     use super::*;
-    use crate::gemm::Mat;
 
     #[derive(Clone, Copy)]
     #[repr(align(64))]
@@ -305,41 +301,17 @@ mod written_out {
 
     #[test]
     fn a_tile_of_any_height_equals_the_safe_twin() {
-        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(5);
-        for (m, k, n) in (1..=14).flat_map(|m| [(m, 64, 32), (m, 200, 32), (m, 640, 1 + 2 * m)]) {
-            let mut fill = |len: usize| (0..len).map(|_| rng.random_range(-1.0..1.0f32)).collect::<Vec<_>>();
-            let (a, b) = (fill(m * k), fill(k * n));
-            let (packed, rows) = (Packed::arranged(Mat::rows(&b, n), k, n, Way::Integers512), Rows::new(&a, k, m));
-            let (run, mut got) = (packed.used[0].clone(), vec![0f32; m * n]);
-            let (b, scales) = (packed.part(0, &run), packed.scales(0, &run));
-            let (ahead, next_scales) = (b.as_ptr(), scales.as_ptr());
-            let t = Tile {
-                b,
-                scales,
-                next_scales,
-                rows: m,
-                cols: n,
-                base: None,
-                alpha: 1.0,
-                ahead,
-                fetch: 2,
-                turn_of: (0, 1),
-                resumes: false,
-                last: true,
-            };
-            let (a, c) = (rows.part(&run, m), got.as_mut_ptr());
+        each_tile(1..=14, Way::Integers512, |t, a, c, row| {
             macro_rules! rows {
                 ($($m:literal)*) => {
-                    match m {
-                        // SAFETY: blocks of 64 x 32 numbers and of m rows, whole; m rows of n numbers at `c`.
-                        $($m => unsafe { integers::<$m>(&t, a, c, n) },)*
-                        _ => unreachable!("a tile of {m} rows"),
+                    match t.rows {
+                        // SAFETY: blocks of 64 x 32 numbers and of so many rows, whole; as many rows at `c`.
+                        $($m => unsafe { integers::<$m>(t, a, c, row) },)*
+                        m => unreachable!("a tile of {m} rows"),
                     }
                 };
             }
             rows!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
-            let want = integers::tests::product(&rows, m, n, |i, j| integer(&packed, i, j));
-            assert_eq!(got, want, "{m}x{n}x{k}");
-        }
+        });
     }
 }

@@ -46,7 +46,7 @@ impl Strip {
             Way::Tiles => Lines::Split(packed(a, k, rows.len(), split_rows)),
             Way::Pairs => Lines::Rounded(packed(a, k, rows.len(), round_rows)),
             Way::Widened512 | Way::Portable => Lines::Exact(packed(a, k, rows.len(), copy_rows)),
-            Way::Integers | Way::Integers512 => Lines::Integers(integers::Rows::new(a, k, rows.len())),
+            Way::Integers512 | Way::IntegersVnni | Way::Integers => Lines::Integers(integers::Rows::new(a, k, rows.len())),
         };
         Self { rows, lines }
     }
@@ -149,13 +149,13 @@ pub(super) fn pack<L>(lines: &mut [MaybeUninit<L>], a: &[f32], k: usize, rows: u
 
 #[cfg(test)]
 mod tests {
-    use super::super::{FEW_ROWS, ROWS, TILE_ROWS};
+    use super::super::{FEW_ROWS, ROWS, TILE_ROWS, VNNI_ROWS};
     use super::*;
 
     #[test]
     fn strips_are_even_and_cover_all_rows() {
         for m in 1..100 {
-            for most in [FEW_ROWS, ROWS, TILE_ROWS] {
+            for most in [FEW_ROWS, VNNI_ROWS, ROWS, TILE_ROWS] {
                 let strips = strips(m, most);
                 assert!(strips.iter().all(|s| (1..=most).contains(&s.len())), "{m}: {strips:?}");
                 assert_eq!(strips.iter().map(ExactSizeIterator::len).sum::<usize>(), m);
