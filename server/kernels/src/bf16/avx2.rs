@@ -3,7 +3,8 @@
 use std::arch::x86_64::*;
 
 use super::integers::{Integers, LINES, SHARED};
-use super::{COLS, LOW_ROWS, Line, Tile, ask};
+use super::tile::{Tile, ask};
+use super::{COLS, LOW_ROWS, Line};
 
 /// Columns of a half, two registers.
 const HALF: usize = COLS / 2;

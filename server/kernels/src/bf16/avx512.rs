@@ -6,7 +6,8 @@ use std::mem::MaybeUninit;
 
 use super::integers::{Integers, LINES, SHARED};
 use super::rows::pack;
-use super::{COLS, LINE, Line, Tile, Wide, ask};
+use super::tile::{Tile, ask};
+use super::{COLS, LINE, Line, Wide};
 
 /// Rows of f32 to lines of their roundings and what those leave; see [`pack`].
 ///
