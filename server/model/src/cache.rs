@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use candle_core::{DType, Device, Tensor};
-use whetstone_kernels::Span;
+use whetstone_kernels::{Span, put_rows};
 
 use crate::config::ModelConfig;
 use crate::error::{ModelError, Result};
@@ -109,6 +109,21 @@ impl Cache {
     pub(crate) fn goes_on(&self, index: usize, seen: usize, more: usize) -> bool {
         let segment = &self.segments[index];
         segment.len == seen && seen + more <= segment.capacity
+    }
+
+    /// Fills an empty segment with the keys and values that a pass made of its text, layer by layer. [T, K, D]
+    pub(crate) fn put(&mut self, index: usize, keys: &[(Tensor, Tensor)]) -> Result<()> {
+        let n = keys.first().map_or(Ok(0), |(k, _)| k.dim(0))?;
+        let segment = &mut self.segments[index];
+        if segment.len > 0 || n > segment.capacity {
+            return Err(ModelError::Generation(format!("{n} tokens do not fit a segment of {} with {}", segment.capacity, segment.len)));
+        }
+        segment.len = n;
+        for ((all_k, all_v), (k, v)) in self.layers.iter().zip(keys) {
+            put_rows(all_k, k, &[(0, n, segment.start)])?;
+            put_rows(all_v, v, &[(0, n, segment.start)])?;
+        }
+        Ok(())
     }
 
     /// Plans to append tokens to segments and marks them as there.

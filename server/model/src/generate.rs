@@ -6,6 +6,7 @@
 //! tokens: eight answers of a model that is sure of itself are two or three texts for most of their length.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use candle_core::Tensor;
 use rand::Rng;
@@ -17,8 +18,8 @@ use whetstone_kernels::{MASS_TOKENS, RowStats, awake, logits, row_stats};
 use crate::adapter::Adapter;
 use crate::cache::Cache;
 use crate::error::{ModelError, Result};
-use crate::packed::common_prefix;
-use crate::transformer::{Adapted, Transformer};
+use crate::packed::{Packed, common_prefix};
+use crate::transformer::{Adapted, Pass, Transformer};
 
 /// How tokens are chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -65,10 +66,32 @@ struct Prompt {
     hidden: Option<Tensor>, // [1, E]
 }
 
+/// The words all prompts share as an adapter reads them, with what the backward wants of them: made once for sampling and update.
+pub struct Reading {
+    /// The adapter.
+    pub adapted: Arc<Adapted>,
+    /// The words; none where prompts share none.
+    pub words: Option<Pass>,
+}
+
+impl Reading {
+    /// Reads `words`, which may be none.
+    pub fn new(model: &Transformer, adapter: Option<&Adapter>, words: &[u32]) -> Result<Self> {
+        let adapted = Arc::new(model.adapt(adapter)?);
+        let words = if words.is_empty() { None } else { Some(model.forward(&adapted, &Packed::text(words), None)?) };
+        Ok(Self { adapted, words })
+    }
+
+    /// How many words they are.
+    pub fn tokens(&self) -> usize {
+        self.words.as_ref().map_or(0, Pass::tokens)
+    }
+}
+
 /// Decodes rows of several prompts in one batch.
 pub struct Decoder<'a> {
     model: &'a Transformer,
-    adapted: Adapted,
+    adapted: Arc<Adapted>,
     cache: Cache,
     /// The words all prompts share: their text, and how many they are.
     shared: Option<Text>,
@@ -79,7 +102,7 @@ pub struct Decoder<'a> {
 }
 
 impl<'a> Decoder<'a> {
-    /// Reads `prompts`, sharing what they have in common; `rows` rows of at most `longest` tokens each will be forked, as many of each.
+    /// [`Decoder::below`] what `prompts` have in common, which is read here.
     pub fn new(
         model: &'a Transformer,
         adapter: Option<&Adapter>,
@@ -89,12 +112,29 @@ impl<'a> Decoder<'a> {
         sampling: Sampling,
         eos: &'a [u32],
     ) -> Result<Self> {
-        let shared = common_prefix(prompts);
-        let words = prompts.first().map_or(&[][..], |p| &p[..shared]);
+        let words = prompts.first().map_or(&[][..], |p| &p[..common_prefix(prompts)]);
+        Self::below(model, &Reading::new(model, adapter, words)?, prompts, rows, longest, sampling, eos)
+    }
+
+    /// Reads the rest of `prompts`, which begin with what `reading` has read; `rows` rows of at most `longest` tokens each will be
+    /// forked, as many of each.
+    pub fn below(
+        model: &'a Transformer,
+        reading: &Reading,
+        prompts: &[&[u32]],
+        rows: usize,
+        longest: usize,
+        sampling: Sampling,
+        eos: &'a [u32],
+    ) -> Result<Self> {
+        let shared = reading.tokens();
         let each = rows.div_ceil(prompts.len().max(1)) * longest;
-        let room = prompts.iter().map(|p| p.len() - shared + each).sum();
+        let room = prompts.iter().map(|p| p.len().saturating_sub(shared) + each).sum();
         let prompts: Vec<_> = prompts.iter().map(|&p| (p, each)).collect();
-        let mut decoder = Self::fed(model, adapter, words, room, sampling, eos)?;
+        let mut decoder = Self::empty(model, Arc::clone(&reading.adapted), shared, room, sampling, eos)?;
+        if let (Some(words), Some((root, _))) = (&reading.words, decoder.shared) {
+            decoder.cache.put(root, &words.keys)?;
+        }
         match decoder.prompts(&prompts)? {
             read if read == prompts.len() => Ok(decoder),
             read => Err(ModelError::Generation(format!("the cache has room for {read} of {} prompts", prompts.len()))),
@@ -111,15 +151,28 @@ impl<'a> Decoder<'a> {
         sampling: Sampling,
         eos: &'a [u32],
     ) -> Result<Self> {
-        let adapted = model.adapt(adapter)?;
-        let mut cache = Cache::new(&model.config, shared.len() + room, model.dtype(), model.device())?;
+        let mut decoder = Self::empty(model, Arc::new(model.adapt(adapter)?), shared.len(), room, sampling, eos)?;
+        if let Some((root, _)) = decoder.shared {
+            model.extend(&decoder.adapted, &mut decoder.cache, &[(root, shared)])?;
+        }
+        Ok(decoder)
+    }
+
+    /// A decoder with room for `shared` words, which are not there yet, and for `room` further tokens.
+    fn empty(
+        model: &'a Transformer,
+        adapted: Arc<Adapted>,
+        shared: usize,
+        room: usize,
+        sampling: Sampling,
+        eos: &'a [u32],
+    ) -> Result<Self> {
+        let mut cache = Cache::new(&model.config, shared + room, model.dtype(), model.device())?;
         let mut text = None;
-        if !shared.is_empty() {
+        if shared > 0 {
             let no_room = || ModelError::Generation("the cache has no room for the shared words".into());
-            let region = cache.region(shared.len()).ok_or_else(no_room)?;
-            let root = cache.segment(region, None, shared.len())?;
-            model.extend(&adapted, &mut cache, &[(root, shared)])?;
-            text = Some((root, shared.len()));
+            let region = cache.region(shared).ok_or_else(no_room)?;
+            text = Some((cache.segment(region, None, shared)?, shared));
         }
         Ok(Self { model, adapted, cache, shared: text, sampling, eos, prompts: Vec::new(), rows: Vec::new() })
     }

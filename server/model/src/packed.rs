@@ -33,6 +33,13 @@ pub struct Packed {
 }
 
 impl Packed {
+    /// One text.
+    pub fn text(ids: &[u32]) -> Self {
+        let mut packed = Self::default();
+        packed.push(None, ids);
+        packed
+    }
+
     /// Appends a segment and returns its index. An empty segment is allowed and takes no row.
     pub fn push(&mut self, parent: Option<usize>, ids: &[u32]) -> usize {
         let depth = parent.map_or(self.above, |p| self.segments[p].depth + self.segments[p].len);

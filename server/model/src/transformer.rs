@@ -88,7 +88,14 @@ pub struct Pass {
     adapted: Arc<Adapted>,
     kept: Vec<Kept>,
     /// Keys and values by layer, of a pass that is itself below none. [T, K, D]
-    keys: Vec<(Tensor, Tensor)>,
+    pub(crate) keys: Vec<(Tensor, Tensor)>,
+}
+
+impl Pass {
+    /// T: tokens that it read.
+    pub fn tokens(&self) -> usize {
+        self.positions.len()
+    }
 }
 
 /// Gradients at keys and values, (dk, dv) by layer. [T, K, D]

@@ -113,9 +113,8 @@ pub fn shared_words(branches: &[Branch]) -> usize {
 }
 
 /// Splits branches into micro-batches of about `budget` packed tokens, never splitting a branch: (branches, first completion). Tokens
-/// count as often as they are encoded, and words that all prompts share in every micro-batch, which sees them all.
-pub fn micro_batches<'a, 'b>(branches: &'b [Branch<'a>], budget: usize) -> Vec<(&'b [Branch<'a>], usize)> {
-    let shared = shared_words(branches);
+/// count as often as they are encoded, and the `shared` words that all prompts begin with in every micro-batch, which sees them all.
+pub fn micro_batches<'a, 'b>(branches: &'b [Branch<'a>], shared: usize, budget: usize) -> Vec<(&'b [Branch<'a>], usize)> {
     let (mut out, mut start, mut tokens, mut completion, mut first) = (Vec::new(), 0, shared, 0, 0);
     for (i, b) in branches.iter().enumerate() {
         let size = Batch::new(std::slice::from_ref(b), 0, shared).packed.ids.len();
@@ -143,14 +142,14 @@ mod tests {
         let branch = |prompt| Branch { prompt, completions: ids.iter().map(|ids| Target { ids, mask: &mask }).collect() };
         let branches: Vec<Branch> = prompts.iter().map(|p| branch(p.as_slice())).collect();
         // 90 + 3 * (10 + 2 * 4) fit into 150
-        let split = micro_batches(&branches, 150);
+        let split = micro_batches(&branches, 90, 150);
         assert_eq!(split.iter().map(|(b, first)| (b.len(), *first)).collect::<Vec<_>>(), [(3, 0), (3, 6), (1, 12)]);
         // a completion's last token is predicted, never read; two prompts or more share their root
         assert_eq!(split.iter().map(|(b, first)| Batch::new(b, *first, 0).packed.ids.len()).collect::<Vec<_>>(), [144, 144, 108]);
         assert_eq!(split.iter().map(|(b, first)| Batch::new(b, *first, 90).packed.ids.len()).collect::<Vec<_>>(), [54, 54, 18]);
-        assert_eq!(micro_batches(&branches, 143).len(), 4, "144 do not fit into 143");
-        assert_eq!(micro_batches(&branches, 1).len(), 7, "a branch is never divided");
-        assert!(micro_batches(&[], 150).is_empty());
+        assert_eq!(micro_batches(&branches, 90, 143).len(), 4, "144 do not fit into 143");
+        assert_eq!(micro_batches(&branches, 90, 1).len(), 7, "a branch is never divided");
+        assert!(micro_batches(&[], 0, 150).is_empty());
     }
 
     #[test]

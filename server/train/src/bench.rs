@@ -12,7 +12,8 @@ use whetstone_domain::config::Compute;
 use whetstone_kernels::Frozen;
 use whetstone_model::adapter::Adapter;
 use whetstone_model::config::ModelConfig;
-use whetstone_model::generate::{Decoder, Sampling};
+use whetstone_model::generate::{Decoder, Reading, Sampling};
+use whetstone_model::packed::common_prefix;
 use whetstone_model::transformer::Transformer;
 
 use crate::advantage::advantages;
@@ -21,7 +22,7 @@ use crate::error::Result;
 use crate::loss::{LossConfig, token_loss};
 use crate::optimizer::{AdamW, clip};
 use crate::rng::{self, Use};
-use crate::step::{Gradients, TOKENS_PER_MICRO_BATCH, gradients};
+use crate::step::{Gradients, TOKENS_PER_MICRO_BATCH, gradients_below};
 use crate::worker::{device, resolve_compute};
 
 /// Seconds of one step by phase, and what they bought.
@@ -75,7 +76,9 @@ impl<'a> Bench<'a> {
         self.steps += 1;
 
         let sampling = Sampling::Temperature(c.temperature);
-        let mut decoder = Decoder::new(self.model, Some(&self.adapter), prompts, prompts.len() * g, longest, sampling, &[])?;
+        let words = prompts.first().map_or(&[][..], |p| &p[..common_prefix(prompts)]);
+        let reading = Reading::new(self.model, Some(&self.adapter), words)?;
+        let mut decoder = Decoder::below(self.model, &reading, prompts, prompts.len() * g, longest, sampling, &[])?;
         for i in 0..prompts.len() {
             for j in 0..g {
                 decoder.fork(i, rng::at(Use::Rollout, c.seed, self.steps, i as u32, j as u32), longest);
@@ -100,7 +103,7 @@ impl<'a> Bench<'a> {
             .zip(completions.chunks(g))
             .map(|(&prompt, group)| Branch { prompt, completions: group.iter().map(|c| Target { ids: &c.ids, mask: &c.mask }).collect() })
             .collect();
-        let found = gradients(self.model, &self.adapter, &branches, c.temperature, false, TOKENS_PER_MICRO_BATCH, |scored| {
+        let found = gradients_below(self.model, reading, &branches, c.temperature, false, TOKENS_PER_MICRO_BATCH, |scored| {
             times.tokens += scored.len();
             let one = |s: &crate::step::Scored| {
                 let at = s.row.completion;
@@ -134,13 +137,15 @@ impl<'a> Bench<'a> {
 
 /// What the update cannot do without, as in model FLOPs utilisation (PaLM, arXiv 2204.02311): forward and input gradient of the
 /// frozen linears, three products of their adapters, two products of attention forward and four backward over the pairs that see
-/// each other, and the head both ways. What is read again is not counted.
+/// each other, and the head both ways. What is read again is not counted, nor the forward of what sampling had read.
 fn update_flops(c: &ModelConfig, rank: usize, found: &Gradients) -> f64 {
     let (e, f, q, kv) = (c.hidden_size, c.intermediate_size, c.q_rows(), c.kv_rows());
     let shapes = [(e, q), (e, kv), (e, kv), (q, e), (e, f), (e, f), (f, e)];
     let frozen: usize = shapes.iter().map(|(i, o)| i * o).sum();
     let adapted: usize = shapes.iter().map(|(i, o)| rank * (i + o)).sum();
-    let block = (4 * frozen + 6 * adapted) * found.tokens + 12 * q * found.pairs;
+    let before = found.read_before;
+    let forward_before = 2 * (frozen + adapted) * before + 4 * q * (before * (before + 1) / 2);
+    let block = (4 * frozen + 6 * adapted) * found.tokens + 12 * q * found.pairs - forward_before;
     (c.num_layers * block + 4 * e * c.vocab_size * found.scored) as f64
 }
 

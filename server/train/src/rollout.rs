@@ -2,7 +2,8 @@
 
 use whetstone_domain::{GroupClass, GroupRecord, Problem, Rollout, RunConfig, StopReason};
 use whetstone_model::adapter::Adapter;
-use whetstone_model::generate::{Decoder, Sampling};
+use whetstone_model::generate::{Decoder, Reading, Sampling};
+use whetstone_model::packed::common_prefix;
 use whetstone_tools::StepCache;
 use whetstone_tooluse::conversation::judge;
 use whetstone_tooluse::{format, outcome};
@@ -15,8 +16,9 @@ use crate::pool::Prepared;
 use crate::rng::{self, Use};
 use crate::scorer::Scorer;
 
-/// Samples G rollouts for every problem, [B][G]; none when `go_on` said no. `at` is the step and the number of the first problem
-/// in it, so that a replacement draws from streams of its own; `cache` is the step's.
+/// Samples G rollouts for every problem, [B][G], below what their prompts have in common, which is returned as it was read; none when
+/// `go_on` said no. `at` is the step and the number of the first problem in it, so that a replacement draws from streams of its own;
+/// `cache` is the step's.
 pub fn sample(
     policy: &Policy,
     adapter: &Adapter,
@@ -25,12 +27,14 @@ pub fn sample(
     at: (usize, usize),
     cache: &mut StepCache,
     go_on: impl FnMut(usize) -> bool,
-) -> Result<Option<Vec<Vec<Sampled>>>> {
+) -> Result<Option<(Vec<Vec<Sampled>>, Reading)>> {
     let ((step, slot), g, turn) = (at, config.num_generations, config.max_completion_length);
     let longest = room(policy, problems, turn, &config.tools);
     let prompts: Vec<&[u32]> = problems.iter().map(|p| p.ids.as_slice()).collect();
     let sampling = Sampling::Temperature(config.temperature);
-    let mut decoder = Decoder::new(&policy.model, Some(adapter), &prompts, problems.len() * g, longest, sampling, &policy.eos)?;
+    let words = prompts.first().map_or(&[][..], |p| &p[..common_prefix(&prompts)]);
+    let reading = Reading::new(&policy.model, Some(adapter), words)?;
+    let mut decoder = Decoder::below(&policy.model, &reading, &prompts, problems.len() * g, longest, sampling, &policy.eos)?;
     for i in 0..problems.len() {
         for j in 0..g {
             decoder.fork(i, rng::at(Use::Rollout, config.seed, step as u64, (slot + i) as u32, j as u32), longest);
@@ -38,7 +42,7 @@ pub fn sample(
     }
     let rows: Vec<&Problem> = problems.iter().flat_map(|p| std::iter::repeat_n(&p.problem, g)).collect();
     let Some(sampled) = drive(policy, decoder, &rows, turn, &config.tools, cache, go_on)? else { return Ok(None) };
-    Ok(Some(sampled.chunks(g).map(<[_]>::to_vec).collect()))
+    Ok(Some((sampled.chunks(g).map(<[_]>::to_vec).collect(), reading)))
 }
 
 /// Scores one problem's rollouts at a 0-based step; advantages come later, from the whole batch.

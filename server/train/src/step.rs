@@ -1,12 +1,11 @@
 //! Station *update*, first half: branches in, logprobs and the adapter's gradient out, micro-batch by micro-batch.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use candle_core::Tensor;
 use whetstone_kernels::{HeadRow, head, head_backward};
 use whetstone_model::adapter::Adapter;
-use whetstone_model::packed::Packed;
+use whetstone_model::generate::Reading;
 use whetstone_model::transformer::{KeyGradients, Transformer};
 
 use crate::batch::{Batch, Branch, Row, micro_batches, shared_words};
@@ -34,6 +33,8 @@ pub struct Gradients {
     pub tensors: Vec<Vec<f32>>,
     /// Packed tokens that were read and differentiated.
     pub tokens: usize,
+    /// Of these, the first so many had been read before: words that all prompts share.
+    pub read_before: usize,
     /// Distinct (context, token) pairs that were scored.
     pub scored: usize,
     /// Pairs of a packed token and one that it attends to.
@@ -42,9 +43,7 @@ pub struct Gradients {
     pub seconds: [f64; 2],
 }
 
-/// Gradients of the adapter, given `coefficients`: dL/dlogprob of each scored token. Words that all prompts share are read and
-/// differentiated once, the rest in micro-batches of about `micro_batch` tokens. With `reference` a pass with the adapter off comes
-/// first.
+/// [`gradients_below`] what the prompts have in common, which is read here.
 pub fn gradients(
     model: &Transformer,
     adapter: &Adapter,
@@ -52,11 +51,33 @@ pub fn gradients(
     temperature: f64,
     reference: bool,
     micro_batch: usize,
+    coefficients: impl FnMut(&[Scored]) -> Vec<f64>,
+) -> Result<Gradients> {
+    let clock = Instant::now();
+    let words = branches.first().map_or(&[][..], |branch| &branch.prompt[..shared_words(branches)]);
+    let reading = Reading::new(model, Some(adapter), words)?;
+    let seconds = clock.elapsed().as_secs_f64();
+    let mut found = gradients_below(model, reading, branches, temperature, reference, micro_batch, coefficients)?;
+    found.read_before = 0;
+    found.seconds[0] += seconds;
+    Ok(found)
+}
+
+/// Gradients of the adapter, given `coefficients`: dL/dlogprob of each scored token. The words of `reading`, which all prompts begin with,
+/// are differentiated once, the rest is read and differentiated in micro-batches of about `micro_batch` tokens. With `reference` a pass with
+/// the adapter off comes first.
+pub fn gradients_below(
+    model: &Transformer,
+    reading: Reading,
+    branches: &[Branch],
+    temperature: f64,
+    reference: bool,
+    micro_batch: usize,
     mut coefficients: impl FnMut(&[Scored]) -> Vec<f64>,
 ) -> Result<Gradients> {
     let mut sum = Gradients::default();
-    let shared = shared_words(branches);
-    let micro_batches = micro_batches(branches, micro_batch).into_iter();
+    let shared = reading.tokens();
+    let micro_batches = micro_batches(branches, shared, micro_batch).into_iter();
     let batches: Vec<_> = micro_batches
         .map(|(branches, first)| (branches, first, Batch::new(branches, first, shared)))
         .filter(|(_, _, batch)| !batch.rows.is_empty())
@@ -64,20 +85,9 @@ pub fn gradients(
     if batches.is_empty() {
         return Ok(sum);
     }
-    let clock = Instant::now();
-    let adapted = Arc::new(model.adapt(Some(adapter))?);
-    let above = match branches.first() {
-        Some(branch) if shared > 0 => {
-            let mut packed = Packed::default();
-            packed.push(None, &branch.prompt[..shared]);
-            sum.pairs += packed.pairs();
-            Some(model.forward(&adapted, &packed, None)?)
-        }
-        _ => None,
-    };
+    let Reading { adapted, words: above } = reading;
     let mut upward = KeyGradients::new();
-    sum.tokens += shared;
-    sum.seconds[0] += clock.elapsed().as_secs_f64();
+    (sum.tokens, sum.read_before, sum.pairs) = (shared, shared, shared * (shared + 1) / 2);
     for (branches, first, batch) in batches {
         let clock = Instant::now();
         let reference = match reference {

@@ -12,6 +12,7 @@ use whetstone_domain::{
     CheckpointRecord, EvaluationKind, EvaluationRecord, Event, GroupRecord, Phase, Prediction, RunConfig, RunState, StepRecord, stats,
 };
 use whetstone_model::adapter::Adapter;
+use whetstone_model::generate::Reading;
 use whetstone_tools::StepCache;
 
 use crate::advantage::advantages;
@@ -221,12 +222,12 @@ impl Trainer<'_> {
     fn grpo_step(&mut self) -> Result<bool> {
         let (start, step) = (Instant::now(), self.counters.step + 1);
         let mut times = BTreeMap::new();
-        let Some(mut groups) = self.collect(step, &mut times)? else { return Ok(false) };
+        let Some((mut groups, reading)) = self.collect(step, &mut times)? else { return Ok(false) };
         self.assign_advantages(&mut groups);
         let clock = Instant::now();
         let mut m = metrics::of_groups(&groups);
         let rate = self.config.learning_rate * self.config.lr_factor(step - 1, self.config.steps, self.spent(WARM_START_SHARE, 1.0));
-        let update = self.learn_from(&mut groups, step, rate)?;
+        let update = self.learn_from(&mut groups, reading, step, rate)?;
         m.extend(update);
         times.insert("time/update", clock.elapsed().as_secs_f64());
         self.counters.step = step;
@@ -303,13 +304,14 @@ impl Trainer<'_> {
         })
     }
 
-    /// Samples and scores the step's groups, with replacements for groups without spread if asked for; none when stopped.
-    fn collect(&mut self, step: usize, times: &mut BTreeMap<&'static str, f64>) -> Result<Option<Vec<GroupRecord>>> {
+    /// Samples and scores the step's groups, with replacements for groups without spread if asked for; none when stopped. With them
+    /// comes what their prompts begin with, as it was read, unless some were replaced.
+    fn collect(&mut self, step: usize, times: &mut BTreeMap<&'static str, f64>) -> Result<Option<(Vec<GroupRecord>, Option<Reading>)>> {
         let (c, n) = (self.config, self.config.problems_per_step);
         let rounds = if c.dynamic_sampling { SAMPLING_ROUNDS } else { 1 };
         let first = c.warm_start.steps * c.warm_start.problems_per_step + (step - 1) * n * rounds;
         let mut groups: Vec<GroupRecord> = Vec::new();
-        let mut cache = StepCache::default();
+        let (mut cache, mut reading) = (StepCache::default(), None);
         for round in 0..rounds {
             let wanted: Vec<usize> = match round {
                 0 => (0..n).collect(),
@@ -323,7 +325,8 @@ impl Trainer<'_> {
             let clock = Instant::now();
             let (policy, adapter) = (self.policy, self.adapter.clone());
             let sampled = rollout::sample(policy, &adapter, c, &problems, (step, round * n), &mut cache, |_| !self.should_stop())?;
-            let Some(completions) = sampled else { return Ok(None) };
+            let Some((completions, read)) = sampled else { return Ok(None) };
+            reading = (round == 0).then_some(read);
             *times.entry("time/rollout").or_default() += clock.elapsed().as_secs_f64();
             let clock = Instant::now();
             for ((&slot, problem), completions) in wanted.iter().zip(&problems).zip(&completions) {
@@ -335,7 +338,7 @@ impl Trainer<'_> {
             }
             *times.entry("time/reward").or_default() += clock.elapsed().as_secs_f64();
         }
-        Ok(Some(groups))
+        Ok(Some((groups, reading)))
     }
 
     fn assign_advantages(&self, groups: &mut [GroupRecord]) {
@@ -348,9 +351,9 @@ impl Trainer<'_> {
     }
 
     /// One update from the groups that have a gradient; their rollouts are marked as effective.
-    fn learn_from(&mut self, groups: &mut [GroupRecord], step: usize, rate: f64) -> Result<Metrics> {
+    fn learn_from(&mut self, groups: &mut [GroupRecord], reading: Option<Reading>, step: usize, rate: f64) -> Result<Metrics> {
         let c = self.config;
-        let Update { gradients, loss, metrics: mut m } = update(self.policy, &self.adapter, c, groups)?;
+        let Update { gradients, loss, metrics: mut m } = update(self.policy, &self.adapter, reading, c, groups)?;
         let mut tensors = gradients.tensors;
         let norm = if tensors.is_empty() { 0.0 } else { self.update(&mut tensors, loss, step, rate)? };
         for group in groups {

@@ -3,12 +3,13 @@
 use whetstone_domain::event::Metrics;
 use whetstone_domain::{GroupRecord, Rollout, RunConfig, StopReason};
 use whetstone_model::adapter::Adapter;
+use whetstone_model::generate::Reading;
 
-use crate::batch::{Branch, Target};
+use crate::batch::{Branch, Target, shared_words};
 use crate::error::Result;
 use crate::loss::{LossConfig, importance, token_loss};
 use crate::policy::Policy;
-use crate::step::{Gradients, TOKENS_PER_MICRO_BATCH, gradients};
+use crate::step::{Gradients, Scored, TOKENS_PER_MICRO_BATCH, gradients, gradients_below};
 
 /// What a step's groups come to.
 #[derive(Debug)]
@@ -32,8 +33,9 @@ pub fn is_left_out(config: &RunConfig, rollout: &Rollout) -> bool {
     config.mask_truncated_completions && rollout.stop == StopReason::Length
 }
 
-/// The update that `groups`, all those of a step, ask for. Only tokens with mask 1 have a loss.
-pub fn update(policy: &Policy, adapter: &Adapter, config: &RunConfig, groups: &[GroupRecord]) -> Result<Update> {
+/// The update that `groups`, all those of a step, ask for. Only tokens with mask 1 have a loss. `reading` is what their prompts begin with as
+/// the adapter read it when they were sampled; without it that is read again.
+pub fn update(policy: &Policy, adapter: &Adapter, reading: Option<Reading>, config: &RunConfig, groups: &[GroupRecord]) -> Result<Update> {
     let loss_config = LossConfig::of(config);
     let mut masks: Vec<Vec<u8>> = Vec::new();
     for r in groups.iter().flat_map(|g| &g.rollouts) {
@@ -51,33 +53,34 @@ pub fn update(policy: &Policy, adapter: &Adapter, config: &RunConfig, groups: &[
         branches.push(Branch { prompt: &group.prompt_ids, completions });
     }
     let mut sums = Sums { least_importance: f64::INFINITY, ..Sums::default() };
-    let gradients =
-        gradients(&policy.model, adapter, &branches, config.temperature, config.beta > 0.0, TOKENS_PER_MICRO_BATCH, |scored| {
-            scored
-                .iter()
-                .map(|s| {
-                    let (i, j) = index[s.row.completion];
-                    let rollout = &groups[i].rollouts[j];
-                    let (logprob, sampled) = (f64::from(s.policy.logprob), f64::from(rollout.logprobs[s.row.token]));
-                    // f32 sums in another order, too, but no further than a rounding of f32
-                    let importance = if policy.rounds { importance(logprob, sampled) } else { 1.0 };
-                    let t = token_loss(&loss_config, logprob, None, s.reference.map(f64::from), rollout.advantage, importance);
-                    let weight = weights[i * g + j];
-                    sums.loss += weight * t.loss;
-                    sums.kl += t.kl;
-                    sums.low += f64::from(u8::from(t.clipped_low));
-                    sums.high += f64::from(u8::from(t.clipped_high));
-                    let difference = (logprob - sampled).abs();
-                    sums.difference += difference;
-                    sums.largest = sums.largest.max(difference);
-                    sums.importance += importance;
-                    sums.least_importance = sums.least_importance.min(importance);
-                    sums.most_importance = sums.most_importance.max(importance);
-                    sums.tokens += 1.0;
-                    weight * t.d_logprob
-                })
-                .collect()
-        })?;
+    let mut coefficient = |s: &Scored| {
+        let (i, j) = index[s.row.completion];
+        let rollout = &groups[i].rollouts[j];
+        let (logprob, sampled) = (f64::from(s.policy.logprob), f64::from(rollout.logprobs[s.row.token]));
+        // f32 sums in another order, too, but no further than a rounding of f32
+        let importance = if policy.rounds { importance(logprob, sampled) } else { 1.0 };
+        let t = token_loss(&loss_config, logprob, None, s.reference.map(f64::from), rollout.advantage, importance);
+        let weight = weights[i * g + j];
+        sums.loss += weight * t.loss;
+        sums.kl += t.kl;
+        sums.low += f64::from(u8::from(t.clipped_low));
+        sums.high += f64::from(u8::from(t.clipped_high));
+        let difference = (logprob - sampled).abs();
+        sums.difference += difference;
+        sums.largest = sums.largest.max(difference);
+        sums.importance += importance;
+        sums.least_importance = sums.least_importance.min(importance);
+        sums.most_importance = sums.most_importance.max(importance);
+        sums.tokens += 1.0;
+        weight * t.d_logprob
+    };
+    let (model, t, reference) = (&policy.model, config.temperature, config.beta > 0.0);
+    let coefficients = |scored: &[Scored]| scored.iter().map(&mut coefficient).collect();
+    // those that are learned from may have more in common than all that were sampled
+    let gradients = match reading.filter(|reading| reading.tokens() >= shared_words(&branches)) {
+        Some(reading) => gradients_below(model, reading, &branches, t, reference, TOKENS_PER_MICRO_BATCH, coefficients)?,
+        None => gradients(model, adapter, &branches, t, reference, TOKENS_PER_MICRO_BATCH, coefficients)?,
+    };
     let n = sums.tokens.max(1.0);
     let mut metrics = Metrics::from([
         ("loss".into(), sums.loss),

@@ -5,7 +5,7 @@ use whetstone_domain::config::ToolUse;
 use whetstone_model::adapter::Adapter;
 use whetstone_tooluse::{format, matching};
 
-use crate::batch::{Batch, Branch, Target};
+use crate::batch::{Batch, Branch, Target, micro_batches, shared_words};
 use crate::converse;
 use crate::error::{Result, TrainError};
 use crate::policy::Policy;
@@ -70,7 +70,7 @@ pub fn measure(policy: &Policy, adapter: &Adapter, problems: &[Prepared], tools:
     let rows = rows(policy, &problems, tools)?;
     let branches = branches(&rows);
     let (mut sum, mut n) = (0.0, 0usize);
-    for (branches, first) in crate::batch::micro_batches(&branches, TOKENS_PER_MICRO_BATCH) {
+    for (branches, first) in micro_batches(&branches, shared_words(&branches), TOKENS_PER_MICRO_BATCH) {
         let scored = logprobs(&policy.model, Some(adapter), &Batch::new(branches, first, 0), 1.0)?;
         sum -= scored.iter().map(|s| f64::from(s.logprob)).sum::<f64>();
         n += scored.len();

@@ -66,7 +66,7 @@ fn question() -> Problem {
 fn step(policy: &Policy, adapter: &Adapter, config: &RunConfig) -> Vec<GroupRecord> {
     let item = prepared(policy, &question());
     let cache = &mut StepCache::default();
-    let sampled = rollout::sample(policy, adapter, config, &[&item], (1, 0), cache, |_| true).unwrap().unwrap();
+    let (sampled, _) = rollout::sample(policy, adapter, config, &[&item], (1, 0), cache, |_| true).unwrap().unwrap();
     let mut scorer = Scorer::new(config).unwrap();
     let mut group = rollout::group(policy, &mut scorer, 0, &item, &sampled[0], 0).unwrap();
     let rewards: Vec<f64> = group.rollouts.iter().map(|r| r.reward.total).collect();
@@ -104,7 +104,7 @@ fn tool_result_tokens_never_receive_gradient() {
     // whatever is stored where tools speak, nothing comes of it
     for beta in [0.0, 0.1] {
         let config = RunConfig { beta, ..config() };
-        let plain = update(&policy, &adapter, &config, &groups).unwrap();
+        let plain = update(&policy, &adapter, None, &config, &groups).unwrap();
         assert!(plain.gradients.tensors.iter().flatten().any(|g| *g != 0.0));
         let mut garbage = groups.clone();
         for r in &mut garbage[0].rollouts {
@@ -114,15 +114,15 @@ fn tool_result_tokens_never_receive_gradient() {
                 }
             }
         }
-        assert!(same(&update(&policy, &adapter, &config, &garbage).unwrap(), &plain));
+        assert!(same(&update(&policy, &adapter, None, &config, &garbage).unwrap(), &plain));
         assert_eq!(of_groups(&garbage), of_groups(&groups));
         // one word of the model's own is noticed
         garbage[0].rollouts[0].logprobs[0] -= 1.0;
-        assert_ne!(update(&policy, &adapter, &config, &garbage).unwrap().metrics, plain.metrics);
+        assert_ne!(update(&policy, &adapter, None, &config, &garbage).unwrap().metrics, plain.metrics);
     }
 
     // each word of the model's own weighs one part in as many as there are
-    let plain = update(&policy, &adapter, &config(), &groups).unwrap();
+    let plain = update(&policy, &adapter, None, &config(), &groups).unwrap();
     let written = |r: &Rollout| r.mask.iter().filter(|m| **m == 1).count() as f64;
     let all: f64 = rollouts.iter().map(written).sum();
     let loss = -rollouts.iter().map(|r| r.advantage * written(r)).sum::<f64>() / all;
@@ -159,12 +159,13 @@ fn what_has_exactly_no_gradient_is_not_read_and_still_counts() {
     let groups = [flat.clone(), mixed.clone(), flat];
     // so small a KL term that all three are read, and nothing else changes
     let reading = RunConfig { beta: 1e-12, ..config() };
-    let (all, some) = (update(&policy, &adapter, &reading, &groups).unwrap(), update(&policy, &adapter, &config(), &groups).unwrap());
+    let (all, some) =
+        (update(&policy, &adapter, None, &reading, &groups).unwrap(), update(&policy, &adapter, None, &config(), &groups).unwrap());
     assert!(some.gradients.tokens < all.gradients.tokens && some.gradients.scored > 0);
     assert!((all.loss - some.loss).abs() < 1e-6 && some.loss != 0.0, "{} {}", all.loss, some.loss);
     let apart = apart(&all.gradients.tensors.concat(), &some.gradients.tensors.concat());
     assert!(apart < 1e-3, "{apart}");
-    let alone = update(&policy, &adapter, &config(), std::slice::from_ref(&mixed)).unwrap();
+    let alone = update(&policy, &adapter, None, &config(), std::slice::from_ref(&mixed)).unwrap();
     assert!((alone.loss - 3.0 * some.loss).abs() < 1e-6, "each group weighs a third: {} {}", alone.loss, some.loss);
 
     // rollouts that were cut off, where they are left out
@@ -173,7 +174,7 @@ fn what_has_exactly_no_gradient_is_not_read_and_still_counts() {
         let mut group = mixed.clone();
         group.rollouts.iter_mut().skip(5).for_each(|r| r.stop = stop);
         group.rollouts.iter_mut().take(5).for_each(|r| r.stop = StopReason::Eos);
-        update(&policy, &adapter, &masking, &[group]).unwrap()
+        update(&policy, &adapter, None, &masking, &[group]).unwrap()
     };
     let (left_out, kept) = (cut(StopReason::Length), cut(StopReason::Eos));
     assert!(left_out.gradients.tokens < kept.gradients.tokens && left_out.gradients.scored > 0);
@@ -191,7 +192,7 @@ fn what_has_exactly_no_gradient_is_not_read_and_still_counts() {
 fn cut_all(policy: &Policy, adapter: &Adapter, config: &RunConfig, group: &GroupRecord) -> Update {
     let mut group = group.clone();
     group.rollouts.iter_mut().for_each(|r| r.stop = StopReason::Length);
-    update(policy, adapter, config, &[group]).unwrap()
+    update(policy, adapter, None, config, &[group]).unwrap()
 }
 
 #[test]
@@ -199,7 +200,7 @@ fn where_sampling_and_update_round_differently_each_token_is_weighed_by_its_trun
     let mut policy = speaking();
     let adapter = Adapter::random(&policy.base.config, 4, 8.0, 11, DType::F32, 0.02).unwrap();
     let groups = step(&policy, &adapter, &config());
-    let plain = update(&policy, &adapter, &config(), &groups).unwrap();
+    let plain = update(&policy, &adapter, None, &config(), &groups).unwrap();
     assert!(!policy.rounds && !plain.metrics.keys().any(|k| k.contains("importance")), "f32 is not corrected");
     policy.rounds = true;
     // as if the sampler had found every token half, and then a tenth, as likely
@@ -208,7 +209,7 @@ fn where_sampling_and_update_round_differently_each_token_is_weighed_by_its_trun
         for r in &mut other[0].rollouts {
             r.logprobs.iter_mut().for_each(|logprob| *logprob -= ratio.ln());
         }
-        let found = update(&policy, &adapter, &config(), &other).unwrap();
+        let found = update(&policy, &adapter, None, &config(), &other).unwrap();
         for key in ["min", "mean", "max"] {
             let shown = found.metrics[&format!("sampling/importance_sampling_ratio/{key}")];
             assert!((shown - weight).abs() < 1e-3, "{key} {shown}");
@@ -230,7 +231,7 @@ fn the_rounds_of_a_step_run_a_call_once() {
     let mut calls = 0;
     for round in 0..2 {
         let sampled = rollout::sample(&policy, &adapter, &config, &[&item], (1, round), &mut cache, |_| true).unwrap().unwrap();
-        calls += sampled[0].iter().map(|s| s.transcript.as_ref().unwrap().exchanges.len()).sum::<usize>();
+        calls += sampled.0[0].iter().map(|s| s.transcript.as_ref().unwrap().exchanges.len()).sum::<usize>();
         assert!(calls > 1);
         assert_eq!(cache.hits, calls - 1, "round {round}");
     }

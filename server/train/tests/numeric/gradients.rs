@@ -140,7 +140,7 @@ fn a_batch_split_into_micro_batches_has_the_same_gradients() {
     let branches = words.branches();
     let whole: Vec<f32> = logprobs(&model, Some(&adapter), &Batch::new(&branches, 0, 0), 1.0).unwrap().iter().map(|r| r.logprob).collect();
     let mut split = Vec::new();
-    for (branches, first) in whetstone_train::batch::micro_batches(&branches, 1) {
+    for (branches, first) in whetstone_train::batch::micro_batches(&branches, 5, 1) {
         assert_eq!(branches.len(), 1);
         let batch = Batch::new(branches, first, 0);
         assert!(batch.rows.iter().all(|r| r.completion / 3 == first / 3));

@@ -5,10 +5,12 @@ use candle_core::DType;
 use proptest::prelude::*;
 use whetstone_model::adapter::Adapter;
 use whetstone_model::config::ModelConfig;
+use whetstone_model::generate::Reading;
+use whetstone_model::packed::common_prefix;
 use whetstone_model::tiny::{tiny_base_with, tiny_config};
 use whetstone_model::transformer::Transformer;
 use whetstone_train::batch::{Branch, Target};
-use whetstone_train::step::{Scored, gradients};
+use whetstone_train::step::{Scored, gradients, gradients_below};
 
 use crate::sampling::{differences, sample};
 use crate::twin::Twin;
@@ -80,6 +82,12 @@ fn gradients_are_right(case: &Case) -> Result<(), TestCaseError> {
         let all = |scored: &[Scored]| scored.iter().map(one).collect();
         gradients(model, adapter, &branches, case.temperature, false, case.micro_batch, all).unwrap().tensors
     };
+    let found_below = |model: &Transformer, adapter: &Adapter, words: &[u32]| {
+        let one = |s: &Scored| coefficient(s.row.completion, s.row.token);
+        let all = |scored: &[Scored]| scored.iter().map(one).collect();
+        let reading = Reading::new(model, Some(adapter), words).unwrap();
+        gradients_below(model, reading, &branches, case.temperature, false, case.micro_batch, all).unwrap().tensors
+    };
     let got = found(&model, &adapter);
     prop_assert_eq!(&got, &found(&model, &adapter));
     let recomputing = Transformer::new(&base.config, base.weights.clone(), 64, false).unwrap().keeping(0);
@@ -96,15 +104,23 @@ fn gradients_are_right(case: &Case) -> Result<(), TestCaseError> {
     // composed operations in f64, but for the angles, which are f32; some random models amplify a rounding a thousandfold
     let same = Adapter::random(&base.config, case.rank, 6.0, 11, DType::F64, 0.2).unwrap();
     let exact = found(&Transformer::new(&base.config, weights.clone(), 64, false).unwrap(), &same);
+    // as much of what all prompts begin with as another pass has read
+    let prompts: Vec<&[u32]> = case.prompts.iter().map(Vec::as_slice).collect();
+    let begins = if let [one] = prompts[..] { one.len() - 1 } else { common_prefix(&prompts) };
+    let below: Vec<_> = [begins, begins / 2, 0].iter().map(|&n| found_below(&model, &adapter, &prompts[0][..n])).collect();
+    if prompts.len() > 1 {
+        prop_assert_eq!(&got, &below[0], "words that are read by whom is the same");
+    }
     let vars = twin.vars.iter().flatten().flat_map(|(a, b)| [a, b]);
-    for ((((name, _), got), exact), var) in adapter.named().iter().zip(&got).zip(&exact).zip(vars) {
+    for (i, (((name, _), exact), var)) in adapter.named().iter().zip(&exact).zip(vars).enumerate() {
         // a group of one-token completions gives queries of one prompt word only: no gradient where no other word is seen
         let want: Vec<f64> = match store.get(var) {
             Some(want) => want.flatten_all().unwrap().to_vec1().unwrap(),
-            None => vec![0.0; got.len()],
+            None => vec![0.0; exact.len()],
         };
         let largest = want.iter().fold(1.0f64, |m, x| m.max(x.abs()));
-        for (numbers, most) in [(got, 1e-2), (exact, 1e-4)] {
+        let found = [&got, &below[0], &below[1], &below[2]].map(|tensors| (&tensors[i], 1e-2));
+        for (numbers, most) in found.into_iter().chain([(exact, 1e-4)]) {
             let difference =
                 numbers.iter().zip(&want).map(|(a, b)| (f64::from(*a) - b).abs()).inspect(|d| assert!(d.is_finite())).fold(0.0, f64::max);
             prop_assert!(difference < most * largest, "{} differs from autograd by {:e}, largest {}", name, difference, largest);
