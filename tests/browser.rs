@@ -135,14 +135,22 @@ impl Browser {
         self.client.find(Locator::Css("body")).await.unwrap().send_keys(key).await.unwrap();
     }
 
+    /// Fills a field, as soon as the page lets it be filled.
     async fn field(&self, name: &str, value: &str) {
-        let field = self.client.find(Locator::Css(&format!("[name='{name}']"))).await.unwrap_or_else(|e| panic!("{name}: {e}"));
-        if field.tag_name().await.unwrap() == "select" {
-            field.select_by_value(value).await.unwrap();
-        } else {
-            field.clear().await.unwrap();
-            field.send_keys(value).await.unwrap();
+        let begin = Instant::now();
+        while let Err(e) = self.fill(name, value).await {
+            assert!(begin.elapsed() < Duration::from_secs(5), "{name}: {e}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    async fn fill(&self, name: &str, value: &str) -> Result<(), fantoccini::error::CmdError> {
+        let field = self.client.find(Locator::Css(&format!("[name='{name}']"))).await?;
+        if field.tag_name().await? == "select" {
+            return field.select_by_value(value).await;
+        }
+        field.clear().await?;
+        field.send_keys(value).await
     }
 
     /// Waits until the place says one of the words. With scripts the page must get there by itself; without, it is asked for anew.
