@@ -8,14 +8,13 @@ use clap::Args;
 use serde_json::json;
 use whetstone_domain::config::{Format, RewardName};
 use whetstone_domain::{Problem, RunConfig};
-use whetstone_model::weights::Base;
 use whetstone_tooluse::audit::conversations::{self, ConversationReport};
 use whetstone_tooluse::audit::data::{Finding, Lengths};
 use whetstone_tooluse::audit::{self, DataReport, Violation};
 use whetstone_tooluse::reward::is_graded;
 use whetstone_tooluse::tasks::{self, LoadOptions};
 use whetstone_tooluse::{Rewarder, format};
-use whetstone_train::{Policy, Scorer, converse};
+use whetstone_train::{Policy, Scorer, converse, policy};
 
 use super::score::{format_name, reward_config};
 use super::{Ui, bfcl, lines, source};
@@ -193,7 +192,7 @@ fn say_conversations(ui: &Ui, reward: &str, graded: bool, report: &ConversationR
 
 /// Lengths of the prompts in a model's tokens.
 fn tokens(model: &str, config: &RunConfig, problems: &[Problem], data: &Path, ui: &Ui) -> Result<Option<Lengths>> {
-    let policy = Policy::new(Base::load(&source::base(model, data, ui)?)?, config)?;
+    let policy = Policy::new(policy::load(&source::base(model, data, ui)?, config.compute)?, config)?;
     Ok(Lengths::of(policy.prompts(problems)?.into_iter().map(|(_, ids)| ids.len()).collect()))
 }
 

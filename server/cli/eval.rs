@@ -10,9 +10,8 @@ use clap::Args;
 use serde_json::json;
 use whetstone_domain::config::{Compute, Format, ToolUse};
 use whetstone_domain::{Prediction, RunConfig};
-use whetstone_model::weights::Base;
 use whetstone_train::prepare::{Loaded, load};
-use whetstone_train::{Policy, evaluate, export, worker};
+use whetstone_train::{Policy, evaluate, export, policy, worker};
 
 use super::{Ui, bfcl, lines, source};
 
@@ -84,7 +83,7 @@ pub fn run(args: &EvalArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
 }
 
 fn measure(args: &EvalArgs, tasks: &str, path: &Path, bfcl: Option<&Path>, ui: &Ui) -> Result<ExitCode> {
-    let base = Base::load(path)?;
+    let base = policy::load(path, args.compute)?;
     let adapter = match &args.adapter {
         Some(path) => {
             let folder = source::adapter(path)?;

@@ -8,10 +8,9 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 use whetstone_domain::config::{Compute, RewardName};
 use whetstone_domain::{CheckpointRecord, EvaluationSummary, Phase, RunConfig};
-use whetstone_model::weights::Base;
 use whetstone_store::{BlockingStore, RunRow};
 use whetstone_tooluse::tasks::Spec;
-use whetstone_train::{Policy, export, worker};
+use whetstone_train::{Policy, export, policy, worker};
 
 use super::{Ui, lines, source};
 
@@ -133,7 +132,9 @@ fn card(row: &RunRow, config: &RunConfig, c: &CheckpointRecord, measured: Option
          | adapter sha256 | `{sha}` |\n| rank / alpha | {rank} / {alpha} |\n| learned from | `{tasks}` |\n\n\
          ```python\nfrom peft import PeftModel\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n\
          tokenizer = AutoTokenizer.from_pretrained(\"{base}\")\nmodel = AutoModelForCausalLM.from_pretrained(\"{base}\")\n\
-         model = PeftModel.from_pretrained(model, \"path/to/this/folder\")\n```\n\n\
+         model = PeftModel.from_pretrained(model, \"path/to/this/folder\")\n\
+         # as in training: a template that can think first is told not to\n\
+         prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, enable_thinking=False)\n```\n\n\
          The adapter fits exactly the base weights named above. The config it was trained with:\n\n```toml\n{toml}```\n",
         name = row.name,
         version = row.code_version,
@@ -167,7 +168,7 @@ fn without_folders(config: &RunConfig) -> RunConfig {
 fn check(args: &ExportArgs, config: &RunConfig, data: &Path, file: &Path) -> Result<()> {
     let path = whetstone_model::fetch::locate(&config.model, &source::models_dir(data))?;
     let (ids, logits) = worker::with_threads(config.threads, || -> Result<_> {
-        let base = Base::load(&path)?;
+        let base = policy::load(&path, Compute::F32)?;
         let adapter = export::load_adapter(&args.out, &base)?;
         // in the numbers that peft computes with, whatever the run was trained in
         let policy = Policy::new(base, &RunConfig { compute: Compute::F32, ..config.clone() })?;

@@ -7,10 +7,9 @@ use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 use serde_json::json;
 use whetstone_domain::{Event, Phase, RunConfig, RunState};
-use whetstone_model::weights::Base;
 use whetstone_store::{BlockingStore, NewRun, RunRow};
 use whetstone_train::prepare::prepare;
-use whetstone_train::{Ending, worker};
+use whetstone_train::{Ending, policy, worker};
 
 use super::summary::Summary;
 use super::{Ui, bfcl, lines, signals, source};
@@ -82,7 +81,7 @@ fn begin(args: &TrainArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
     let path = source::base(&config.model, data, ui)?;
     config.model = source::stored_name(&path, data);
     worker::with_threads(config.threads, || {
-        let base = Base::load(&path)?;
+        let base = policy::load(&path, config.compute)?;
         let (model, sha256) = (config.model.clone(), base.sha256.clone());
         let (ready, report) = prepare(&config, base, bfcl.as_deref())?;
         lines::report(ui, &report);
@@ -118,7 +117,7 @@ fn resume(args: &TrainArgs, wanted: &str, data: &Path, ui: &Ui) -> Result<ExitCo
             None => format!("run {} has no checkpoint yet and starts from its beginning", row.public_id),
         });
         let ready = |config: &RunConfig| {
-            let base = Base::load(&whetstone_model::fetch::locate(model, &source::models_dir(data))?)?;
+            let base = policy::load(&whetstone_model::fetch::locate(model, &source::models_dir(data))?, config.compute)?;
             let mut config = config.clone();
             if row.base_sha256.is_empty() {
                 worker::resolve(&mut config);

@@ -9,10 +9,9 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::Args;
 use whetstone_domain::{Event, RunConfig};
-use whetstone_model::weights::Base;
 use whetstone_store::{BlockingStore, RunRow};
 use whetstone_train::prepare::{Ready, prepare};
-use whetstone_train::{TrainError, worker};
+use whetstone_train::{TrainError, policy, worker};
 
 use super::{Ui, bfcl, lines, signals, source};
 
@@ -54,7 +53,7 @@ pub fn run(args: &WorkerArgs, data: &Path, ui: &Ui) -> Result<ExitCode> {
 fn begin(args: &WorkerArgs, store: &BlockingStore, row: &RunRow, config: &RunConfig, data: &Path, ui: &Ui) -> Result<Ready> {
     let bfcl = bfcl::root(&[&config.tasks, &config.eval_tasks], args.bfcl.as_deref(), data, ui)?;
     let path = source::base(&config.model, data, ui)?;
-    let base = Base::load(&path)?;
+    let base = policy::load(&path, config.compute)?;
     let mut config = config.clone();
     if row.base_sha256.is_empty() {
         config.model = source::stored_name(&path, data);

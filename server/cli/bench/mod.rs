@@ -14,8 +14,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use whetstone_domain::RunConfig;
 use whetstone_domain::config::{Compute, GradientCheckpointing};
-use whetstone_model::weights::Base;
-use whetstone_train::{Policy, worker};
+use whetstone_train::{Policy, policy, worker};
 
 use super::{Ui, source};
 
@@ -64,7 +63,7 @@ impl Engine {
     }
 
     fn policy(&self, path: &Path, config: &RunConfig) -> Result<Policy> {
-        Ok(Policy::new(Base::load(path)?, config)?)
+        Ok(Policy::new(policy::load(path, config.compute)?, config)?)
     }
 }
 

@@ -295,8 +295,8 @@ pub struct RunConfig {
     pub compute: Compute,
     /// Whether blocks are read again in the backward pass (HF's `gradient_checkpointing`).
     pub gradient_checkpointing: GradientCheckpointing,
-    /// Memory that an update may take for what its backward pass wants, GB; 0 = a quarter of the machine's memory, resolved once and
-    /// stored.
+    /// Memory that an update may take for what its backward pass wants, GB, of which the part of the words that all prompts share is
+    /// taken while answers are sampled, too; 0 = a quarter of the machine's memory, resolved once and stored.
     pub memory_budget: f64,
 }
 

@@ -18,6 +18,7 @@ pub fn keep() {
 
 /// In milliseconds; -1 = never.
 fn set_purge_delay(delay: std::ffi::c_long) {
-    // SAFETY: sets an integer option of an allocator that needs no initialisation; it may be set at any time.
+    // SAFETY: sets an integer option of an allocator that needs no initialisation. Other threads that free memory meanwhile read the old
+    // number or the new one, a word that is written whole.
     unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, delay) };
 }

@@ -124,7 +124,7 @@ impl ModelConfig {
                 return unsupported(format!("`{key}: true`"));
             }
         }
-        if raw.partial_rotary_factor.is_some_and(|f| f != 1.0) {
+        if raw.partial_rotary_factor.or(rope.partial_rotary_factor).is_some_and(|f| f != 1.0) {
             return unsupported("partial_rotary_factor other than 1".to_owned());
         }
         let mut eos_token_ids = raw.eos_token_id.map(OneOrMany::into_vec).unwrap_or_default();
@@ -137,12 +137,12 @@ impl ModelConfig {
         }
         let head_dim = raw.head_dim.unwrap_or_else(|| raw.hidden_size.checked_div(raw.num_attention_heads).unwrap_or(0));
         let rope_theta = rope.rope_theta.or(raw.rope_theta).unwrap_or(10_000.0);
-        let rope_divisors = match rope.rope_type.as_deref().or(rope.kind.as_deref()) {
-            None | Some("default") => Vec::new(),
-            Some("llama3") => rope.llama3(head_dim, rope_theta).map_err(|reason| ModelError::config(path, reason))?,
+        let is_llama3 = match rope.rope_type.as_deref().or(rope.kind.as_deref()) {
+            None | Some("default") => false,
+            Some("llama3") => true,
             Some(kind) => return unsupported(format!("rope scaling `{kind}`")),
         };
-        Self {
+        let config = Self {
             hidden_size: raw.hidden_size,
             intermediate_size: raw.intermediate_size,
             num_layers: raw.num_hidden_layers,
@@ -152,7 +152,7 @@ impl ModelConfig {
             vocab_size: raw.vocab_size,
             rms_norm_eps: raw.rms_norm_eps,
             rope_theta,
-            rope_divisors,
+            rope_divisors: Vec::new(),
             tie_word_embeddings: raw.tie_word_embeddings,
             qkv_bias: family == Family::Qwen2,
             qk_norm: family == Family::Qwen3,
@@ -160,7 +160,13 @@ impl ModelConfig {
             eos_token_ids,
             family,
         }
-        .checked(path)
+        .checked(path)?;
+        if !is_llama3 {
+            return Ok(config);
+        }
+        let context = raw.original_max_position_embeddings.or(rope.original_max_position_embeddings);
+        let rope_divisors = rope.llama3(context, config.head_dim, rope_theta).map_err(|reason| ModelError::config(path, reason))?;
+        Self { rope_divisors, ..config }.checked(path)
     }
 
     /// Refuses sizes that no model can have, so that arithmetic on them is safe later.
@@ -247,12 +253,13 @@ struct HfRope {
     low_freq_factor: Option<f64>,
     high_freq_factor: Option<f64>,
     original_max_position_embeddings: Option<f64>,
+    partial_rotary_factor: Option<f64>,
 }
 
 impl HfRope {
     /// `llama3`: frequencies whose waves are long beside the context that the base was first trained for are divided by `factor`, short
     /// ones by nothing, those between by something between (transformers' `_compute_llama3_parameters`).
-    fn llama3(&self, head_dim: usize, theta: f64) -> std::result::Result<Vec<f64>, String> {
+    fn llama3(&self, context: Option<f64>, head_dim: usize, theta: f64) -> std::result::Result<Vec<f64>, String> {
         let need = |key: &str, value: Option<f64>| match value {
             Some(x) if x.is_finite() && x > 0.0 => Ok(x),
             Some(x) => Err(format!("rope scaling `llama3` with `{key}` {x}; expected above 0")),
@@ -260,7 +267,7 @@ impl HfRope {
         };
         let factor = need("factor", self.factor)?;
         let (low, high) = (need("low_freq_factor", self.low_freq_factor)?, need("high_freq_factor", self.high_freq_factor)?);
-        let context = need("original_max_position_embeddings", self.original_max_position_embeddings)?;
+        let context = need("original_max_position_embeddings", context)?;
         if low >= high {
             return Err(format!("rope scaling `llama3` with `low_freq_factor` {low}, not below `high_freq_factor` {high}"));
         }
@@ -298,4 +305,5 @@ struct HfConfig {
     #[serde(default)]
     use_sliding_window: bool,
     partial_rotary_factor: Option<f64>,
+    original_max_position_embeddings: Option<f64>,
 }

@@ -56,7 +56,7 @@ pub enum ModelError {
         reason: String,
     },
     /// A sound model of a kind that this program does not run.
-    #[error("{}: {what} is not supported; supported are Llama, Qwen2 and Qwen3 text models with plain rotary positions", path.display())]
+    #[error("{}: {what} is not supported; supported are Llama, Qwen2 and Qwen3 text models with plain or Llama 3's rotary positions", path.display())]
     Unsupported {
         /// The file that says so.
         path: PathBuf,

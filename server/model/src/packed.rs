@@ -89,6 +89,11 @@ pub fn common_prefix(prompts: &[&[u32]]) -> usize {
     (0..longest).take_while(|&i| rest.iter().all(|p| p[i] == first[i])).count()
 }
 
+/// What all of `prompts` start with ([`common_prefix`]).
+pub fn common_words<'a>(prompts: &[&'a [u32]]) -> &'a [u32] {
+    prompts.first().map_or(&[], |first| &first[..common_prefix(prompts)])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

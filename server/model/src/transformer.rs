@@ -91,13 +91,6 @@ pub struct Pass {
     pub(crate) keys: Vec<(Tensor, Tensor)>,
 }
 
-impl Pass {
-    /// T: tokens that it read.
-    pub fn tokens(&self) -> usize {
-        self.positions.len()
-    }
-}
-
 /// Gradients at keys and values, (dk, dv) by layer. [T, K, D]
 pub type KeyGradients = Vec<(Tensor, Tensor)>;
 
@@ -115,7 +108,7 @@ struct BlockGradients {
 pub struct Transformer {
     /// Shapes and flags.
     pub config: ModelConfig,
-    embed: Tensor, // [V, E], as narrow as it was
+    embed: Tensor, // [V, E], on the CPU as narrow as it was
     dtype: DType,
     blocks: Vec<Block>,
     norm: Tensor,
@@ -155,6 +148,8 @@ impl Transformer {
                 down: frozen(&own(l.down)?)?,
             })
         };
+        // not every GPU looks up rows of bf16
+        let embed = if embed.device().is_cpu() { embed } else { own(embed)? };
         let positions = longest.min(config.max_position_embeddings).max(1);
         Ok(Self {
             config: config.clone(),
@@ -189,12 +184,13 @@ impl Transformer {
         4 * c.num_layers * (kept + before_norm)
     }
 
-    /// Bytes that the linears take on the CPU, the head included: both orders of each, in 2 bytes a number or in 4.
+    /// Bytes that the weights take on the CPU: both orders of each linear and of the head in 2 bytes a number or in 4, the embedding in 2.
     pub fn frozen_bytes(config: &ModelConfig, bf16: bool) -> u64 {
         let c = config;
-        let block = c.hidden_size * (2 * c.q_rows() + 2 * c.kv_rows() + 3 * c.intermediate_size);
-        let numbers = c.num_layers as u64 * block as u64 + c.vocab_size as u64 * c.hidden_size as u64;
-        2 * numbers * if bf16 { 2 } else { 4 }
+        let [e, f, v] = [c.hidden_size, c.intermediate_size, c.vocab_size].map(|n| n as u128);
+        let block = e * (2 * (c.q_rows() + c.kv_rows()) as u128 + 3 * f);
+        let linears = c.num_layers as u128 * block + v * e;
+        u64::try_from(2 * linears * if bf16 { 2 } else { 4 } + 2 * v * e).unwrap_or(u64::MAX)
     }
 
     /// Numbers are of this type.

@@ -47,7 +47,8 @@ pub struct LayerWeights {
     pub down: Tensor,
 }
 
-/// All frozen weights of a base, contiguous, on one device: as they are loaded on the CPU, each as narrow as its file has it (bf16, f16), else f32.
+/// All frozen weights of a base, contiguous, on one device: as they are loaded on the CPU, each as narrow as its file has it (bf16, f16),
+/// else f32.
 #[derive(Debug, Clone)]
 pub struct Weights {
     /// Token embedding, `[V, E]`.
@@ -180,15 +181,19 @@ pub struct Base {
 impl Base {
     /// Loads a GGUF file, a Hugging Face folder, or a folder that holds one GGUF file.
     pub fn load(path: &Path) -> Result<Self> {
-        let meta = std::fs::metadata(path).map_err(ModelError::io("open the model", path))?;
-        let base = if meta.is_file() {
-            crate::gguf::load(path)
-        } else if path.join("config.json").is_file() {
-            crate::hf::load(path)
-        } else {
-            crate::gguf::load(&only_gguf(path)?)
-        }?;
-        base.checked(path)
+        match file_of(path)? {
+            Some(gguf) => crate::gguf::load(&gguf),
+            None => crate::hf::load(path),
+        }?
+        .checked(path)
+    }
+
+    /// The shape of what [`Base::load`] loads; no weights are read.
+    pub fn shape(path: &Path) -> Result<ModelConfig> {
+        match file_of(path)? {
+            Some(gguf) => crate::gguf::shape(&gguf),
+            None => crate::hf::shape(path),
+        }
     }
 
     /// Hands the weights over to whoever arranges them; what stays is the words around them, with no layers.
@@ -206,6 +211,15 @@ impl Base {
         }
         Ok(self)
     }
+}
+
+/// The GGUF file that a path means; none where it is a Hugging Face folder.
+fn file_of(path: &Path) -> Result<Option<std::path::PathBuf>> {
+    let meta = std::fs::metadata(path).map_err(ModelError::io("open the model", path))?;
+    if meta.is_file() {
+        return Ok(Some(path.to_path_buf()));
+    }
+    if path.join("config.json").is_file() { Ok(None) } else { only_gguf(path).map(Some) }
 }
 
 /// The one GGUF file of a folder.

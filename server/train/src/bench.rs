@@ -13,7 +13,7 @@ use whetstone_kernels::Frozen;
 use whetstone_model::adapter::Adapter;
 use whetstone_model::config::ModelConfig;
 use whetstone_model::generate::{Decoder, Reading, Sampling};
-use whetstone_model::packed::common_prefix;
+use whetstone_model::packed::common_words;
 use whetstone_model::transformer::Transformer;
 
 use crate::advantage::advantages;
@@ -28,13 +28,13 @@ use crate::worker::{device, resolve_compute};
 /// Seconds of one step by phase, and what they bought.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct StepTimes {
-    /// Reading the prompts.
+    /// Reading the prompts; what they all begin with is read for the update as well.
     pub prefill: f64,
     /// Sampling the completions.
     pub decode: f64,
     /// Rewards and advantages.
     pub reward: f64,
-    /// Forward of the update.
+    /// Forward of the update, without that.
     pub forward: f64,
     /// Head and backward of the update.
     pub backward: f64,
@@ -76,8 +76,7 @@ impl<'a> Bench<'a> {
         self.steps += 1;
 
         let sampling = Sampling::Temperature(c.temperature);
-        let words = prompts.first().map_or(&[][..], |p| &p[..common_prefix(prompts)]);
-        let reading = Reading::new(self.model, Some(&self.adapter), words)?;
+        let reading = Reading::new(self.model, Some(&self.adapter), common_words(prompts))?;
         let mut decoder = Decoder::below(self.model, &reading, prompts, prompts.len() * g, longest, sampling, &[])?;
         for i in 0..prompts.len() {
             for j in 0..g {

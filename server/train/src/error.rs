@@ -51,12 +51,12 @@ pub enum TrainError {
     },
     /// The frozen weights alone are more than the machine's memory.
     #[error(
-        "{model}: its weights take {:.1} GB in {compute}, and this machine, or the container, has {:.1} GB of memory; take a smaller base{}",
-        *needed as f64 / 1e9, *total as f64 / 1e9, if *compute == "f32" { ", or compute = \"bf16\", which takes half" } else { "" }
+        "{}: its weights take {:.1} GB in {compute}, and this machine, or the container, has {:.1} GB of memory; take a smaller base",
+        path.display(), *needed as f64 / 1e9, *total as f64 / 1e9
     )]
     Memory {
         /// The base.
-        model: String,
+        path: PathBuf,
         /// What the weights are held in.
         compute: &'static str,
         /// Bytes of the weights as they are arranged.

@@ -8,7 +8,7 @@ use whetstone_domain::{EvaluationSummary, Prediction, StopReason};
 use whetstone_model::adapter::Adapter;
 use whetstone_model::error::ModelError;
 use whetstone_model::generate::{Completion, Decoder, Sampling};
-use whetstone_model::packed::common_prefix;
+use whetstone_model::packed::common_words;
 use whetstone_tools::StepCache;
 use whetstone_tooluse::conversation::judge;
 use whetstone_tooluse::predict;
@@ -48,13 +48,12 @@ pub fn evaluate(
     let start = Instant::now();
     let limit = |item: &Prepared| room(policy, &[item], turn, tools);
     let prompts: Vec<&[u32]> = items.iter().map(|p| p.ids.as_slice()).collect();
-    let shared = common_prefix(&prompts);
+    let words = common_words(&prompts);
     let rows = rows.clamp(1, items.len().max(1));
     // room for so many problems of the mean size; where larger ones meet, fewer are worked on
-    let sizes: Vec<usize> = items.iter().map(|item| item.ids.len() - shared + limit(item)).collect();
+    let sizes: Vec<usize> = items.iter().map(|item| item.ids.len() - words.len() + limit(item)).collect();
     let mean = (sizes.iter().sum::<usize>() * rows).div_ceil(items.len().max(1));
     let tokens = sizes.iter().copied().max().unwrap_or_default().max(mean);
-    let words = prompts.first().map_or(&[][..], |p| &p[..shared]);
     let decoder = Decoder::fed(&policy.model, adapter, words, tokens, Sampling::Greedy, &policy.eos)?;
     let (mut asked, done) = (0, Cell::new(0));
     let feed = |decoder: &mut Decoder, over: &[usize]| {

@@ -1,5 +1,7 @@
 //! Station *prompt*: the base model with its tokenizer and template; problems in, prompt ids out; completions to text.
 
+use std::path::Path;
+
 use rayon::prelude::*;
 use whetstone_domain::config::{Compute, Format, GradientCheckpointing};
 use whetstone_domain::{Problem, RunConfig, ToolResult};
@@ -45,13 +47,20 @@ fn most_kept(model: &ModelConfig, config: &RunConfig) -> usize {
     }
 }
 
-/// Refuses a base that this machine cannot hold, before it is tried. Where memory is not known, as 0, nothing is refused.
-fn check_memory(base: &Base, rounds: bool, total: u64) -> Result<()> {
-    let needed = Transformer::frozen_bytes(&base.config, rounds);
+/// Loads a base for products in `compute`, unless it is one that this machine cannot hold.
+pub fn load(path: &Path, compute: Compute) -> Result<Base> {
+    let total = if worker::device()?.is_cpu() { metrics::total_bytes() } else { 0 };
+    load_within(total, path, compute)
+}
+
+/// [`load`] where there are `total` bytes; 0 = not known, and nothing is refused.
+fn load_within(total: u64, path: &Path, compute: Compute) -> Result<Base> {
+    let rounds = resolve_compute(compute) == Compute::Bf16;
+    let needed = Transformer::frozen_bytes(&Base::shape(path)?, rounds);
     if total > 0 && needed > total {
-        return Err(TrainError::Memory { model: base.name.clone(), compute: if rounds { "bf16" } else { "f32" }, needed, total });
+        return Err(TrainError::Memory { path: path.into(), compute: if rounds { "bf16" } else { "f32" }, needed, total });
     }
-    Ok(())
+    Ok(Base::load(path)?)
 }
 
 impl Policy {
@@ -65,11 +74,7 @@ impl Policy {
         let longest = config.max_completion_length.max(config.tools.max_tokens);
         let positions = config.max_prompt_tokens.saturating_add(longest).min(base.config.max_position_embeddings);
         let rounds = resolve_compute(config.compute) == Compute::Bf16;
-        let device = worker::device()?;
-        if device.is_cpu() {
-            check_memory(&base, rounds, metrics::total_bytes())?;
-        }
-        let weights = base.take_weights().to_device(&base.config, &device)?;
+        let weights = base.take_weights().to_device(&base.config, &worker::device()?)?;
         let model = Transformer::new(&base.config, weights, positions, rounds)?.keeping(most_kept(&base.config, config));
         whetstone_kernels::memory::keep();
         let eos = base.config.eos_token_ids.clone();
@@ -144,15 +149,26 @@ mod tests {
     }
 
     #[test]
-    fn a_base_that_the_machine_cannot_hold_is_refused_with_numbers() {
-        let base = tiny_base(0).expect("a base");
-        // by hand: 2 blocks of 64 x (2 x 64 + 2 x 32 + 3 x 128) numbers, a head of 259 x 64, both orders
-        let numbers = 2 * 64 * 576 + 259 * 64;
-        assert_eq!(Transformer::frozen_bytes(&base.config, true), 4 * numbers);
-        assert!(check_memory(&base, true, 4 * numbers).is_ok() && check_memory(&base, false, 0).is_ok());
-        let refused = |rounds, total| check_memory(&base, rounds, total).expect_err("too little").to_string();
-        let (narrow, wide) = (refused(true, 4 * numbers - 1), refused(false, 4 * numbers));
-        assert!(narrow.contains("tiny-0: its weights take 0.0 GB in bf16") && narrow.ends_with("take a smaller base"), "{narrow}");
-        assert!(wide.contains("in f32") && wide.contains("bf16"), "{wide}");
+    fn a_base_that_the_machine_cannot_hold_is_refused_before_its_weights_are_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        whetstone_model::tiny::write_tiny(folder.path(), 0).expect("a base");
+        // by hand: 2 blocks of 64 x (2 x 64 + 2 x 32 + 3 x 128) numbers and a head of 259 x 64, both orders; 2 bytes each of the embedding
+        let (numbers, embedding) = (2 * 64 * 576 + 259 * 64, 2 * 259 * 64);
+        let (narrow, wide) = (4 * numbers + embedding, 8 * numbers + embedding);
+        let load = |total, compute| load_within(total, folder.path(), compute);
+        assert!(load(narrow, Compute::Bf16).is_ok() && load(wide, Compute::F32).is_ok() && load(0, Compute::F32).is_ok());
+        std::fs::remove_file(folder.path().join("model.safetensors")).expect("weights");
+        for (total, compute, said) in [(narrow - 1, Compute::Bf16, "0.0 GB in bf16"), (wide - 1, Compute::F32, "0.0 GB in f32")] {
+            let refused = load(total, compute).expect_err("too little").to_string();
+            assert!(refused.contains(said) && refused.ends_with("take a smaller base"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn normalised_heads_are_kept_as_they_were_before() {
+        let plain = whetstone_model::tiny::tiny_config();
+        let normalised = ModelConfig { qk_norm: true, ..plain.clone() };
+        let more = Transformer::kept_bytes(&normalised, 1) - Transformer::kept_bytes(&plain, 1);
+        assert_eq!(more, 4 * 2 * (64 + 2 * 32)); // in each of two blocks q, k and v of one token
     }
 }

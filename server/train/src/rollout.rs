@@ -3,7 +3,7 @@
 use whetstone_domain::{GroupClass, GroupRecord, Problem, Rollout, RunConfig, StopReason};
 use whetstone_model::adapter::Adapter;
 use whetstone_model::generate::{Decoder, Reading, Sampling};
-use whetstone_model::packed::common_prefix;
+use whetstone_model::packed::common_words;
 use whetstone_tools::StepCache;
 use whetstone_tooluse::conversation::judge;
 use whetstone_tooluse::{format, outcome};
@@ -32,8 +32,7 @@ pub fn sample(
     let longest = room(policy, problems, turn, &config.tools);
     let prompts: Vec<&[u32]> = problems.iter().map(|p| p.ids.as_slice()).collect();
     let sampling = Sampling::Temperature(config.temperature);
-    let words = prompts.first().map_or(&[][..], |p| &p[..common_prefix(&prompts)]);
-    let reading = Reading::new(&policy.model, Some(adapter), words)?;
+    let reading = Reading::new(&policy.model, Some(adapter), common_words(&prompts))?;
     let mut decoder = Decoder::below(&policy.model, &reading, &prompts, problems.len() * g, longest, sampling, &policy.eos)?;
     for i in 0..problems.len() {
         for j in 0..g {

@@ -6,9 +6,10 @@ use candle_core::Tensor;
 use whetstone_kernels::{HeadRow, head, head_backward};
 use whetstone_model::adapter::Adapter;
 use whetstone_model::generate::Reading;
+use whetstone_model::packed::common_words;
 use whetstone_model::transformer::{KeyGradients, Transformer};
 
-use crate::batch::{Batch, Branch, Row, micro_batches, shared_words};
+use crate::batch::{Batch, Branch, Row, micro_batches};
 use crate::error::Result;
 use crate::optimizer::{accumulate, flatten};
 
@@ -39,7 +40,7 @@ pub struct Gradients {
     pub scored: usize,
     /// Pairs of a packed token and one that it attends to.
     pub pairs: usize,
-    /// Seconds of the passes up to the last block (reference pass included), and of head and backward.
+    /// Seconds of the passes up to the last block (reference pass included, what had been read before not), and of head and backward.
     pub seconds: [f64; 2],
 }
 
@@ -53,8 +54,11 @@ pub fn gradients(
     micro_batch: usize,
     coefficients: impl FnMut(&[Scored]) -> Vec<f64>,
 ) -> Result<Gradients> {
+    if branches.iter().all(|b| b.completions.iter().all(|c| !c.mask.contains(&1))) {
+        return Ok(Gradients::default());
+    }
     let clock = Instant::now();
-    let words = branches.first().map_or(&[][..], |branch| &branch.prompt[..shared_words(branches)]);
+    let words = common_words(&branches.iter().map(|b| b.prompt).collect::<Vec<_>>());
     let reading = Reading::new(model, Some(adapter), words)?;
     let seconds = clock.elapsed().as_secs_f64();
     let mut found = gradients_below(model, reading, branches, temperature, reference, micro_batch, coefficients)?;
@@ -75,6 +79,7 @@ pub fn gradients_below(
     micro_batch: usize,
     mut coefficients: impl FnMut(&[Scored]) -> Vec<f64>,
 ) -> Result<Gradients> {
+    reading.check(branches.iter().map(|b| b.prompt))?;
     let mut sum = Gradients::default();
     let shared = reading.tokens();
     let micro_batches = micro_batches(branches, shared, micro_batch).into_iter();
@@ -85,7 +90,7 @@ pub fn gradients_below(
     if batches.is_empty() {
         return Ok(sum);
     }
-    let Reading { adapted, words: above } = reading;
+    let Reading { adapted, words: above, .. } = reading;
     let mut upward = KeyGradients::new();
     (sum.tokens, sum.read_before, sum.pairs) = (shared, shared, shared * (shared + 1) / 2);
     for (branches, first, batch) in batches {

@@ -322,11 +322,14 @@ impl Trainer<'_> {
             }
             let problems: Vec<Prepared> = wanted.iter().map(|i| self.learn.at(c.seed, first + round * n + i).clone()).collect();
             let problems: Vec<&Prepared> = problems.iter().collect();
+            reading = None; // those of one round have other words in common than those of two
             let clock = Instant::now();
             let (policy, adapter) = (self.policy, self.adapter.clone());
             let sampled = rollout::sample(policy, &adapter, c, &problems, (step, round * n), &mut cache, |_| !self.should_stop())?;
             let Some((completions, read)) = sampled else { return Ok(None) };
-            reading = (round == 0).then_some(read);
+            if round == 0 {
+                reading = Some(read);
+            }
             *times.entry("time/rollout").or_default() += clock.elapsed().as_secs_f64();
             let clock = Instant::now();
             for ((&slot, problem), completions) in wanted.iter().zip(&problems).zip(&completions) {

@@ -76,8 +76,8 @@ pub fn update(policy: &Policy, adapter: &Adapter, reading: Option<Reading>, conf
     };
     let (model, t, reference) = (&policy.model, config.temperature, config.beta > 0.0);
     let coefficients = |scored: &[Scored]| scored.iter().map(&mut coefficient).collect();
-    // those that are learned from may have more in common than all that were sampled
-    let gradients = match reading.filter(|reading| reading.tokens() >= shared_words(&branches)) {
+    // those that are learned from may have far more in common than all that were sampled, which each micro-batch would read for itself
+    let gradients = match reading.filter(|reading| 2 * reading.tokens() >= shared_words(&branches)) {
         Some(reading) => gradients_below(model, reading, &branches, t, reference, TOKENS_PER_MICRO_BATCH, coefficients)?,
         None => gradients(model, adapter, &branches, t, reference, TOKENS_PER_MICRO_BATCH, coefficients)?,
     };

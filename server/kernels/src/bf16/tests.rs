@@ -35,6 +35,7 @@ fn packed_at(b: &Packed, i: usize, j: usize) -> (u16, Option<f32>) {
 
 /// Hands tiles of each of these heights, of whole blocks along k and up to 32 columns, to `compute`, (tile, rows of A, where the sums
 /// go, how far rows lie apart there), and holds what it makes of them to the safe twin, number for number.
+#[cfg(target_arch = "x86_64")]
 pub(super) fn each_tile(heights: std::ops::RangeInclusive<usize>, way: Way, compute: impl Fn(&Tile, integers::Integers, *mut f32, usize)) {
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(5);
     for (m, k, n) in heights.flat_map(|m| [(m, 64, 32), (m, 200, 32), (m, 640, 1 + 2 * m)]) {

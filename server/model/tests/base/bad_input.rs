@@ -122,6 +122,7 @@ fn config_json_that_we_do_not_run_is_named() {
         ("architectures", serde_json::json!(["MambaForCausalLM"]), "architecture `MambaForCausalLM`"),
         ("rope_scaling", serde_json::json!({"rope_type": "llama3", "factor": 8.0}), "rope scaling `llama3` without `low_freq_factor`"),
         ("rope_scaling", serde_json::json!({"type": "linear", "factor": 2.0}), "rope scaling `linear`"),
+        ("rope_parameters", serde_json::json!({"rope_type": "default", "partial_rotary_factor": 0.5}), "partial_rotary_factor"),
         ("hidden_act", serde_json::json!("gelu"), "hidden_act `gelu`"),
         ("attention_bias", serde_json::json!(true), "attention_bias"),
         ("hidden_size", serde_json::json!("wide"), "expected usize"),
@@ -138,6 +139,15 @@ fn config_json_that_we_do_not_run_is_named() {
         let folder = tiny_folder();
         edit_json(&folder.path().join("config.json"), |config| config[key] = value);
         assert_refused(folder.path(), &[folder.path().to_str().unwrap(), part]);
+    }
+    for head_dim in [1u64 << 63, 1_000_000_000_000_000_000, 10_000_000_000] {
+        let folder = tiny_folder();
+        edit_json(&folder.path().join("config.json"), |config| {
+            config["head_dim"] = head_dim.into();
+            config["rope_scaling"] = serde_json::json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 64});
+        });
+        assert_refused(folder.path(), &["config.json", "`head_dim` is"]);
     }
     let folder = tiny_folder();
     edit_json(&folder.path().join("config.json"), |config| {

@@ -148,7 +148,7 @@ fn scaled_rotary_frequencies_are_read_from_either_file() {
     };
     let divisors = [1.0, 1.0, 1.0, 2.5, 8.0, 8.0, 8.0, 8.0];
     assert_eq!(scaled(&divisors).unwrap(), divisors.map(f64::from));
-    for (bad, why) in [(&[1.0; 7][..], "7 divisors of 8 rotary frequencies"), (&[0.0; 8], "divided by 0"), (&[f32::NAN; 8], "NaN")] {
+    for (bad, why) in [(&[1.0; 7][..], "shape [7], expected [8]"), (&[0.0; 8], "divided by 0"), (&[f32::NAN; 8], "NaN")] {
         let error = scaled(bad).unwrap_err().to_string();
         assert!(error.contains(why) && error.contains("tiny.gguf"), "{error}");
     }

@@ -8,6 +8,7 @@ use whetstone_domain::{
     Runnable, StopReason, Tool,
 };
 use whetstone_model::adapter::Adapter;
+use whetstone_model::generate::Reading;
 use whetstone_model::tiny::speaking_base;
 use whetstone_tools::StepCache;
 use whetstone_tooluse::tasks::starter::tools;
@@ -16,6 +17,7 @@ use whetstone_train::batch::{Batch, Branch, Target};
 use whetstone_train::converse::gold;
 use whetstone_train::metrics::of_groups;
 use whetstone_train::optimizer::AdamW;
+use whetstone_train::pool::Prepared;
 use whetstone_train::step::{Scored, TOKENS_PER_MICRO_BATCH, gradients, logprobs};
 use whetstone_train::update::{Update, update};
 use whetstone_train::{Policy, Scorer, evaluate, rollout, warm_start};
@@ -64,16 +66,25 @@ fn question() -> Problem {
 
 /// The groups of a step of one problem: sampled, scored and compared as the trainer does it.
 fn step(policy: &Policy, adapter: &Adapter, config: &RunConfig) -> Vec<GroupRecord> {
-    let item = prepared(policy, &question());
+    step_of(policy, adapter, config, &[question()]).0
+}
+
+/// [`step`] of these problems, and what their prompts begin with as it was read.
+fn step_of(policy: &Policy, adapter: &Adapter, config: &RunConfig, problems: &[Problem]) -> (Vec<GroupRecord>, Reading) {
+    let items: Vec<Prepared> = problems.iter().map(|p| prepared(policy, p)).collect();
     let cache = &mut StepCache::default();
-    let (sampled, _) = rollout::sample(policy, adapter, config, &[&item], (1, 0), cache, |_| true).unwrap().unwrap();
+    let asked: Vec<&Prepared> = items.iter().collect();
+    let (sampled, reading) = rollout::sample(policy, adapter, config, &asked, (1, 0), cache, |_| true).unwrap().unwrap();
     let mut scorer = Scorer::new(config).unwrap();
-    let mut group = rollout::group(policy, &mut scorer, 0, &item, &sampled[0], 0).unwrap();
-    let rewards: Vec<f64> = group.rollouts.iter().map(|r| r.reward.total).collect();
-    for (rollout, advantage) in group.rollouts.iter_mut().zip(advantages(&[rewards], config.scale_rewards).concat()) {
-        rollout.advantage = advantage;
-    }
-    vec![group]
+    let groups = items.iter().zip(&sampled).enumerate().map(|(i, (item, sampled))| {
+        let mut group = rollout::group(policy, &mut scorer, 0, item, sampled, i).unwrap();
+        let rewards: Vec<f64> = group.rollouts.iter().map(|r| r.reward.total).collect();
+        for (rollout, advantage) in group.rollouts.iter_mut().zip(advantages(&[rewards], config.scale_rewards).concat()) {
+            rollout.advantage = advantage;
+        }
+        group
+    });
+    (groups.collect(), reading)
 }
 
 /// Bit for bit the same update.
@@ -87,6 +98,27 @@ fn apart(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     let difference = a.iter().zip(b).map(|(a, b)| (a - b).abs()).inspect(|d| assert!(d.is_finite())).fold(0.0, f32::max);
     difference / a.iter().map(|a| a.abs()).fold(0.0, f32::max)
+}
+
+#[test]
+fn an_update_below_what_sampling_read_is_the_same_update() {
+    let policy = speaking();
+    let adapter = Adapter::random(&policy.base.config, 4, 8.0, 11, DType::F32, 0.02).unwrap();
+    let other = Problem { messages: vec![Message::new(Role::User, "Say it now")], ..question() };
+    let config = RunConfig { beta: 0.1, ..config() }; // every group has a gradient
+    let (groups, reading) = step_of(&policy, &adapter, &config, &[question(), other]);
+    assert!(reading.tokens() > 100 && groups[0].prompt_ids != groups[1].prompt_ids, "{} words in common", reading.tokens());
+    let begun = |ids: &[u32]| Some(Reading::new(&policy.model, Some(&adapter), ids).unwrap());
+    let plain = update(&policy, &adapter, None, &config, &groups).unwrap();
+    assert!(same(&update(&policy, &adapter, Some(reading), &config, &groups).unwrap(), &plain));
+    // one group alone, below words that it had in common with another
+    let alone = &groups[1..];
+    let words = &alone[0].prompt_ids[..80];
+    let (plain, below) = (update(&policy, &adapter, None, &config, alone), update(&policy, &adapter, begun(words), &config, alone));
+    let (plain, below) = (plain.unwrap().gradients.tensors.concat(), below.unwrap().gradients.tensors.concat());
+    assert!(apart(&plain, &below) < 1e-4, "{}", apart(&plain, &below));
+    // words of other prompts are refused
+    assert!(update(&policy, &adapter, begun(&[70, 71]), &config, alone).is_err());
 }
 
 #[test]

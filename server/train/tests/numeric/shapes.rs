@@ -1,4 +1,5 @@
-//! Whatever the shapes and the family are: biases, norms of heads, scaled frequencies or none; heads and key heads, shared words or none, one-token prompts, ragged completions down to one token, masks,
+//! Whatever the shapes and the family are: biases, norms of heads, scaled frequencies or none; heads and key heads,
+//! shared words or none, one-token prompts, ragged completions down to one token, masks,
 //! one micro-batch or a branch in each.
 
 use candle_core::DType;

@@ -46,7 +46,9 @@ fn card(run: &RunRow, c: &CheckpointRecord, config: &[u8], result: Option<&str>)
          It fits exactly the base weights with sha256 `{base_sha}`. The adapter's own sha256 is `{sha}`.\n\n\
          ```python\nfrom peft import PeftModel\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n\
          tokenizer = AutoTokenizer.from_pretrained(\"{base}\")\n\
-         model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(\"{base}\"), \"path/to/this/folder\")\n```\n\n\
+         model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(\"{base}\"), \"path/to/this/folder\")\n\
+         # as in training: a template that can think first is told not to\n\
+         prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, enable_thinking=False)\n```\n\n\
          ```\nvllm serve {base} --enable-lora --lora-modules tools=path/to/this/folder\n```\n",
         version = run.code_version,
         step = c.step,
