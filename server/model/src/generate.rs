@@ -138,7 +138,7 @@ impl<'a> Decoder<'a> {
         reading.check(prompts.iter().copied())?;
         let shared = reading.tokens();
         let each = rows.div_ceil(prompts.len().max(1)) * longest;
-        let room = prompts.iter().map(|p| p.len().saturating_sub(shared) + each).sum();
+        let room = prompts.iter().map(|p| p.len() - shared + each).sum();
         let prompts: Vec<_> = prompts.iter().map(|&p| (p, each)).collect();
         let mut decoder = Self::empty(model, Arc::clone(&reading.adapted), shared, room, sampling, eos)?;
         if let (Some(words), Some((root, _))) = (&reading.words, decoder.shared) {
